@@ -1,0 +1,196 @@
+"""Containers: what was asked for (spec), what is known of one (container), and what runs inside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from engine.model.limits import Limits
+from engine.model.network import Endpoint
+from engine.model.status import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A mount that the user asked for.
+
+    Attributes:
+        kind: "bind", "volume" or "tmpfs".
+        target: Absolute path inside the container.
+        source: Host path (bind) or volume name (volume; empty for an anonymous one).
+        read_only: Whether writes are refused.
+        options: More mount options, e.g. "size=64m" and "mode=1777" for tmpfs.
+    """
+
+    kind: str
+    target: str
+    source: str = ""
+    read_only: bool = False
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LogOptions:
+    """How the json-file log is kept: rotate above max_size bytes (None: never), keep max_file files."""
+
+    driver: str = "json-file"
+    max_size: int | None = None
+    max_file: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """What the user asks for; None and () take the image's value.
+
+    Attributes:
+        image: A reference or an image id.
+        name: The container's name; empty for a generated one.
+        command: Replaces the image's Cmd.
+        entrypoint: Replaces the image's Entrypoint; () keeps it, ("",) clears it.
+        env: "NAME=VALUE" items that are added to the image's.
+        user: "USER", "UID", "USER:GROUP" or "UID:GID".
+        tty: Whether the container has a pseudo-terminal.
+        interactive: Whether stdin is kept open.
+        network: "bridge", "host", "none" or a network's name.
+        dns: Name servers; empty takes the host's.
+        extra_hosts: "NAME:ADDRESS" lines for /etc/hosts.
+        cap_add, cap_drop: Capability names with or without CAP_, or ALL.
+        auto_remove: Whether the container is removed when it exits.
+        stop_timeout: Seconds between the stop signal and KILL.
+        annotations: Set by the engine and its callers, never from an image.
+    """
+
+    image: str
+    name: str = ""
+    command: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    user: str | None = None
+    workdir: str | None = None
+    hostname: str = ""
+    domainname: str = ""
+    tty: bool = False
+    interactive: bool = False
+    labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
+    network: str = "bridge"
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    extra_hosts: tuple[str, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    privileged: bool = False
+    read_only: bool = False
+    no_new_privileges: bool = True
+    shm_size: int = 64 << 20
+    stop_signal: str | None = None
+    stop_timeout: float = 10.0
+    auto_remove: bool = False
+    log: LogOptions = field(default_factory=LogOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """What the engine knows of a container at one moment.
+
+    Attributes:
+        id: 64 hex digits.
+        image_id: The digest of the image's config, "sha256:…".
+        image: The reference it was created from.
+        command: What runs: entrypoint and command together.
+        limits: The limits in force (create, then every update).
+        pid: The host's pid of the container's first process; 0 when it is not running.
+        exit_code: 0..255 (128+n after signal n); None while it never ended.
+        oom_killed: Whether the kernel killed the container for lack of memory.
+        error: Why the last start failed or was lost; empty when it did not.
+        endpoints: Its places in networks; empty when it is not running or has no network of its own.
+        log_path: The json-file log.
+    """
+
+    id: str
+    name: str
+    image_id: str
+    image: str
+    command: tuple[str, ...]
+    spec: ContainerSpec
+    limits: Limits
+    status: Status
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    pid: int = 0
+    exit_code: int | None = None
+    oom_killed: bool = False
+    error: str = ""
+    restart_count: int = 0
+    endpoints: tuple[Endpoint, ...] = ()
+    log_path: str = ""
+
+    @property
+    def short_id(self) -> str:
+        """The first twelve digits, as docker prints them."""
+        return self.id[:12]
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has processes that are not frozen."""
+        return self.status is Status.RUNNING
+
+
+@dataclass(frozen=True, slots=True)
+class ExecSpec:
+    """A command to run inside a running container.
+
+    Attributes:
+        env: "NAME=VALUE" items that are added to the container's.
+        user: As in ContainerSpec; None takes the container's.
+        workdir: None takes the container's.
+    """
+
+    command: tuple[str, ...]
+    env: tuple[str, ...] = ()
+    user: str | None = None
+    workdir: str | None = None
+    tty: bool = False
+    interactive: bool = False
+    detach: bool = False
+    privileged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process of a container.
+
+    Attributes:
+        pid: The host's pid; container_pid is the one seen inside.
+        cpu_seconds: CPU time used so far.
+        memory_bytes: Resident set.
+        started_at: When it started.
+    """
+
+    pid: int
+    container_pid: int
+    parent_pid: int
+    user: str
+    command: str
+    state: str
+    cpu_seconds: float
+    memory_bytes: int
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One piece of output, at most one line.
+
+    Attributes:
+        time: When the monitor read it (UTC).
+        stream: "stdout" or "stderr".
+        text: The text with its line end, if it had one.
+    """
+
+    time: datetime
+    stream: str
+    text: str

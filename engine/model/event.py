@@ -1,0 +1,29 @@
+"""Events: what happened, in the order in which it happened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the journal.
+
+    Attributes:
+        cursor: The place after this event; give it to `Events.follow(cursor=…)` to go on from there.
+        type: "container", "image", "network" or "volume".
+        action: docker's word: create start die oom kill stop restart pause unpause rename update destroy
+            exec_create exec_die attach; load import tag untag delete; connect disconnect; mount unmount.
+        id: The object's id; for a volume its name.
+        name: Its name or reference.
+        attributes: Details, e.g. exitCode, signal, image.
+    """
+
+    cursor: str
+    time: datetime
+    type: str
+    action: str
+    id: str
+    name: str
+    attributes: dict[str, str] = field(default_factory=dict)

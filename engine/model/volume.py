@@ -1,0 +1,27 @@
+"""Volumes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A volume.
+
+    Attributes:
+        mountpoint: The directory on the host that holds its files.
+        anonymous: Whether the engine made up its name; `rm -v` removes such volumes with their container.
+        size: Bytes in use, None when not measured.
+        used_by: Ids of the containers that mount it.
+    """
+
+    name: str
+    driver: str
+    mountpoint: str
+    created_at: datetime
+    anonymous: bool = False
+    labels: dict[str, str] = field(default_factory=dict)
+    size: int | None = None
+    used_by: tuple[str, ...] = ()
