@@ -1,18 +1,18 @@
 """The error tree of the engine.
 
-    EngineError                     str() is one plain sentence; .hint says what to do; .exit_code is docker's
-    ├── NotFound                    no container, image, network or volume of that name
-    ├── Ambiguous                   a prefix that fits several
-    ├── Conflict                    the name is taken, or the object is in a state that forbids the action
-    ├── InvalidArgument             a value the caller gave is wrong
-    ├── NotPermitted                a privilege is missing
-    ├── NotSupported                this kernel cannot do it
-    ├── ImageError                  an archive, manifest or layer is damaged, hostile or of an unknown kind
-    ├── StartFailed                 the container's process could not be started
-    │   ├── CommandNotFound         exit code 127
-    │   └── CommandNotExecutable    exit code 126
-    ├── LauncherLost                the launcher or a monitor went away in the middle of a request
-    └── StoreError                  the state root cannot be used
+EngineError                     str() is one plain sentence; .hint says what to do; .exit_code is docker's
+├── NotFound                    no container, image, network or volume of that name
+├── Ambiguous                   a prefix that fits several
+├── Conflict                    the name is taken, or the object is in a state that forbids the action
+├── InvalidArgument             a value the caller gave is wrong
+├── NotPermitted                a privilege is missing
+├── NotSupported                this kernel cannot do it
+├── ImageError                  an archive, manifest or layer is damaged, hostile or of an unknown kind
+├── StartFailed                 the container's process could not be started
+│   ├── CommandNotFound         exit code 127
+│   └── CommandNotExecutable    exit code 126
+├── LauncherLost                the launcher or a monitor went away in the middle of a request
+└── StoreError                  the state root cannot be used
 """
 
 from __future__ import annotations

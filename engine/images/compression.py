@@ -1,0 +1,102 @@
+"""Compressed streams, told apart by their first bytes; every byte read is counted and may be hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from typing import Any
+
+from isal import isal_zlib
+
+from engine.errors import ImageError
+from engine.images.tar import Readable
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+_CHUNK = 1 << 18
+_DAMAGES: tuple[type[Exception], ...] = (isal_zlib.error, zstd.ZstdError, ValueError)
+_RATIO_COUNTS_FROM = 64 << 20
+LARGEST_RATIO = 1000
+
+
+class Decompressed:
+    """Reads a gzip, zstd or plain stream as plain bytes.
+
+    Attributes:
+        taken: Bytes read from the source.
+        given: Bytes handed out.
+
+    Raises:
+        ImageError: From read: damaged, or more than 1000 times larger than its source (a bomb).
+    """
+
+    def __init__(self, source: Readable) -> None:
+        self._source = source
+        self._head = source.read(4)
+        self._make = _maker(self._head)
+        self._engine: Any = self._make() if self._make else None
+        self._buffer = b""
+        self._position = 0
+        self._hasher = hashlib.sha256()
+        self.taken = len(self._head)
+        self.given = 0
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most `size` bytes."""
+        if self._position >= len(self._buffer) and not self._refill():
+            return b""
+        data = self._buffer[self._position : self._position + size]
+        self._position += len(data)
+        self.given += len(data)
+        self._hasher.update(data)
+        return data
+
+    def digest(self) -> str:
+        """Return the digest of all plain bytes, those not yet read included."""
+        while self.read(_CHUNK):
+            pass
+        return "sha256:" + self._hasher.hexdigest()
+
+    def _refill(self) -> bool:
+        self._position, self._buffer = 0, b""
+        while not self._buffer:
+            chunk = self._head or self._source.read(_CHUNK)
+            if not self._head:
+                self.taken += len(chunk)
+            self._head = b""
+            if not chunk:
+                self._check_end()
+                return False
+            self._buffer = self._inflate(chunk) if self._engine is not None else chunk
+            if self.given > _RATIO_COUNTS_FROM and self.given > LARGEST_RATIO * self.taken:
+                raise ImageError(f"the layer unpacks to more than {LARGEST_RATIO} times its size")
+        return True
+
+    def _inflate(self, chunk: bytes) -> bytes:
+        parts = []
+        try:
+            while chunk:
+                if self._engine.eof:
+                    if not chunk.strip(b"\0"):
+                        break
+                    self._engine = self._make() if self._make else None  # the next member
+                parts.append(self._engine.decompress(chunk))
+                chunk = self._engine.unused_data if self._engine.eof else b""
+        except _DAMAGES as error:
+            raise ImageError(f"the layer is damaged: {error}") from error
+        return b"".join(parts)
+
+    def _check_end(self) -> None:
+        if self._engine is not None and not self._engine.eof:
+            raise ImageError("the layer is cut off")
+
+
+def _maker(head: bytes) -> Any:  # noqa: ANN401 - a constructor of one of three libraries
+    if head[:2] == b"\x1f\x8b":
+        return lambda: isal_zlib.decompressobj(wbits=31)
+    if head == b"\x28\xb5\x2f\xfd":
+        return zstd.ZstdDecompressor
+    return None

@@ -1,0 +1,155 @@
+"""Durable files: atomic writes, appended lines, locks, trees removed without following links."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+
+_temporary = 0
+
+
+def write_atomic(path: str | os.PathLike[str], data: bytes, mode: int = 0o600, *, durable: bool = False) -> None:
+    """Write a file whole or not at all: readers see the old content or the new.
+
+    Args:
+        path: The file; its directory must exist.
+        data: The content.
+        mode: Permissions.
+        durable: Whether to wait until the content is on disk.
+    """
+    global _temporary  # noqa: PLW0603 - a counter, unique with the pid
+    _temporary += 1
+    name = os.fspath(path)
+    temporary = f"{name}.{os.getpid()}.{_temporary}.tmp"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        write_all(fd, data)
+        if durable:
+            os.fsync(fd)
+        os.rename(temporary, name)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    finally:
+        os.close(fd)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of `data`."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def append_line(path: str | os.PathLike[str], data: bytes) -> None:
+    """Append one line in a single write, which the kernel does not mix with others' writes."""
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, data.rstrip(b"\n") + b"\n")
+    finally:
+        os.close(fd)
+
+
+def read_file(path: str | os.PathLike[str], limit: int = 16 << 20) -> bytes:
+    """Return the content of a file, at most `limit` bytes of it."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        parts = []
+        while limit > 0 and (part := os.read(fd, min(limit, 1 << 20))):
+            parts.append(part)
+            limit -= len(part)
+        return b"".join(parts)
+    finally:
+        os.close(fd)
+
+
+class FileLock:
+    """An exclusive lock on a file, held between enter and exit; the kernel frees it when its holder dies."""
+
+    def __init__(self, path: str | os.PathLike[str], *, blocking: bool = True) -> None:
+        self.path = os.fspath(path)
+        self._operation = fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB)
+        self._fd = -1
+
+    def __enter__(self) -> FileLock:
+        """Take the lock.
+
+        Raises:
+            BlockingIOError: Somebody else holds it and the lock is non-blocking.
+        """
+        while True:
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(fd, self._operation)
+                if _is_still(self.path, fd):
+                    self._fd = fd
+                    return self
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)  # the file was removed meanwhile: lock its successor
+
+    def __exit__(self, *_: object) -> None:
+        """Free the lock."""
+        os.close(self._fd)
+        self._fd = -1
+
+
+def _is_still(path: str, fd: int) -> bool:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return False
+    opened = os.fstat(fd)
+    return (found.st_dev, found.st_ino) == (opened.st_dev, opened.st_ino)
+
+
+def remove_tree(path: str | os.PathLike[str]) -> None:
+    """Remove a file or a directory with everything in it; never follows a link or enters another mount.
+
+    A path that does not exist is fine.
+    """
+    name = os.fspath(path)
+    try:
+        status = os.lstat(name)
+        if (status.st_mode & 0o170000) != 0o040000:
+            os.unlink(name)
+            return
+        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        _empty(fd, status.st_dev)
+    finally:
+        os.close(fd)
+    os.rmdir(name)
+
+
+def _empty(directory: int, device: int) -> None:
+    with os.scandir(directory) as entries:
+        names = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for name, is_directory in names:
+        if not is_directory:
+            os.unlink(name, dir_fd=directory)
+            continue
+        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            if os.fstat(fd).st_dev != device:
+                raise OSError(errno.EBUSY, "something is mounted there", name)
+            _empty(fd, device)
+        finally:
+            os.close(fd)
+        os.rmdir(name, dir_fd=directory)
+
+
+def rfc3339(nanoseconds: int) -> str:
+    """Return a time since the epoch as RFC 3339 in UTC with nanoseconds."""
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest:09d}Z"
+
+
+def boot_id() -> str:
+    """Return an id that changes with every boot."""
+    return read_file("/proc/sys/kernel/random/boot_id", 64).decode().strip()

@@ -1,0 +1,132 @@
+"""The few rtnetlink messages that a container's start needs, written with struct.
+
+pyroute2 (engine.linux.netlink) does everything else; its import alone costs many times what these messages do.
+Sources: rtnetlink(7), netlink(7), uapi linux/if_link.h, linux/veth.h, linux/rtnetlink.h.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+
+_NEWLINK, _DELLINK, _NEWADDR, _NEWROUTE = 16, 17, 20, 24
+_REQUEST, _ACK, _EXCL, _CREATE = 0x1, 0x4, 0x200, 0x400
+_ERROR = 2
+_IFF_UP = 1
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_PID = 1, 3, 4, 10, 18, 19
+_INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
+_RTA_OIF, _RTA_GATEWAY = 4, 5
+_SOL_NETLINK, _EXT_ACK, _CAP_ACK = 270, 11, 10
+_ERROR_TEXT = 1
+
+
+def attach_veth(bridge: str, host_name: str, peer_name: str, netns_pid: int, mac: str, mtu: int) -> None:
+    """Make a veth pair with one end up on a bridge and the other in a process's network namespace.
+
+    Args:
+        bridge: The bridge on the host; empty for none.
+        host_name: The host's end.
+        peer_name: The container's end.
+        netns_pid: A process in the network namespace.
+        mac: The address of the container's end.
+        mtu: Of both ends.
+
+    Raises:
+        OSError: With the kernel's words.
+    """
+    peer = _link(0, 0, _text(_IFLA_IFNAME, peer_name) + _attribute(_IFLA_ADDRESS, bytes.fromhex(mac.replace(":", "")))
+        + _number(_IFLA_MTU, mtu) + _number(_IFLA_NET_NS_PID, netns_pid))  # fmt: skip
+    info = _text(_INFO_KIND, "veth") + _attribute(_INFO_DATA, _attribute(_VETH_PEER, peer))
+    body = _text(_IFLA_IFNAME, host_name) + _number(_IFLA_MTU, mtu) + _attribute(_IFLA_LINKINFO, info)
+    if bridge:
+        body += _number(_IFLA_MASTER, socket.if_nametoindex(bridge))
+    _transact([(_NEWLINK, _REQUEST | _ACK | _CREATE | _EXCL, _link(0, _IFF_UP, body))], f"interface {host_name}")
+
+
+def configure(name: str, address: str, prefix_length: int, gateway: str) -> None:
+    """Give an interface of this network namespace its address, bring it up, and route through the gateway."""
+    index = socket.if_nametoindex(name)
+    packed = socket.inet_aton(address)
+    host_bits = (1 << (32 - prefix_length)) - 1
+    broadcast = struct.pack("!I", struct.unpack("!I", packed)[0] | host_bits)
+    ifaddrmsg = struct.pack("=BBBBi", socket.AF_INET, prefix_length, 0, 0, index)
+    addresses = (
+        _attribute(_IFA_LOCAL, packed) + _attribute(_IFA_ADDRESS, packed) + _attribute(_IFA_BROADCAST, broadcast)
+    )
+    messages = [
+        (_NEWADDR, _REQUEST | _ACK | _CREATE | _EXCL, ifaddrmsg + addresses),
+        (_NEWLINK, _REQUEST | _ACK, _link(index, _IFF_UP, b"")),
+    ]
+    if gateway:
+        rtmsg = struct.pack("=BBBBBBBBI", socket.AF_INET, 0, 0, 0, 254, 3, 0, 1, 0)
+        route = _attribute(_RTA_GATEWAY, socket.inet_aton(gateway)) + _number(_RTA_OIF, index)
+        messages.append((_NEWROUTE, _REQUEST | _ACK | _CREATE | _EXCL, rtmsg + route))
+    _transact(messages, f"interface {name}")
+
+
+def loopback_up() -> None:
+    """Bring up lo in this network namespace."""
+    _transact([(_NEWLINK, _REQUEST | _ACK, _link(socket.if_nametoindex("lo"), _IFF_UP, b""))], "interface lo")
+
+
+def delete_link(name: str) -> None:
+    """Delete an interface; it is fine when there is none."""
+    try:
+        index = socket.if_nametoindex(name)
+    except OSError:
+        return
+    _transact([(_DELLINK, _REQUEST | _ACK, _link(index, 0, b""))], f"interface {name}")
+
+
+def _attribute(kind: int, payload: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(payload), kind) + payload + bytes(-len(payload) % 4)
+
+
+def _text(kind: int, text: str) -> bytes:
+    return _attribute(kind, text.encode() + b"\0")
+
+
+def _number(kind: int, number: int) -> bytes:
+    return _attribute(kind, struct.pack("=I", number))
+
+
+def _link(index: int, flags: int, attributes: bytes) -> bytes:
+    return struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, flags, flags) + attributes
+
+
+def _transact(messages: list[tuple[int, int, bytes]], subject: str) -> None:
+    """Send messages one after the other, each acknowledged."""
+    channel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+    with channel:
+        for option in (_EXT_ACK, _CAP_ACK):
+            channel.setsockopt(_SOL_NETLINK, option, 1)
+        channel.bind((0, 0))
+        for sequence, (kind, flags, body) in enumerate(messages, 1):
+            channel.send(struct.pack("=IHHII", 16 + len(body), kind, flags, sequence, 0) + body)
+            _acknowledged(channel.recv(65536), subject)
+
+
+def _acknowledged(answer: bytes, subject: str) -> None:
+    _, kind, flags, _, _ = struct.unpack_from("=IHHII", answer)
+    if kind != _ERROR:
+        return
+    number = -struct.unpack_from("=i", answer, 16)[0]
+    if number:
+        text = _extended_text(answer) if flags & 0x200 else ""
+        raise OSError(number, text or os.strerror(number) or errno.errorcode.get(number, "error"), subject)
+
+
+def _extended_text(answer: bytes) -> str:
+    """Return the kernel's sentence from the TLVs after the error (NETLINK_EXT_ACK with a capped request)."""
+    offset = 16 + 4 + 16
+    while offset + 4 <= len(answer):
+        length, kind = struct.unpack_from("=HH", answer, offset)
+        if length < 4:
+            break
+        if kind & 0x3FFF == _ERROR_TEXT:
+            return answer[offset + 4 : offset + length].rstrip(b"\0").decode(errors="replace")
+        offset += (length + 3) & ~3
+    return ""

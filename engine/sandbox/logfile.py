@@ -1,0 +1,96 @@
+"""The container's log in docker's json-file format, rotated by size."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from engine.linux import files
+
+LONGEST_PIECE = 16 << 10
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
+class LogFile:
+    """Splits output into lines and appends each as {"log", "stream", "time"}.
+
+    A line longer than 16 KiB is written in pieces, of which only the last has the line end, as docker does.
+    """
+
+    def __init__(self, path: str, max_size: int | None = None, max_file: int = 1) -> None:
+        self._path = path
+        self._max_size = max_size
+        self._max_file = max(1, max_file)
+        self._rest = {"stdout": b"", "stderr": b""}
+        self._fd = -1
+        self._size = 0
+        if path:
+            self._open()
+
+    def _open(self) -> None:
+        self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._size = os.fstat(self._fd).st_size
+
+    def write(self, stream: str, data: bytes) -> None:
+        """Take output as it comes."""
+        if self._fd < 0:
+            return
+        lines = (self._rest[stream] + data).split(b"\n")
+        rest = lines.pop()
+        now = files.rfc3339(time.time_ns())
+        out = [self._entry(stream, piece, now) for line in lines for piece in _pieces(line + b"\n")]
+        *full, rest = _pieces(rest) or [b""]
+        if len(rest) == LONGEST_PIECE:
+            full, rest = [*full, rest], b""
+        out.extend(self._entry(stream, piece, now) for piece in full)
+        self._rest[stream] = rest
+        if out:
+            self._append(b"".join(out))
+
+    def flush(self) -> None:
+        """Write what came without a line end."""
+        now = files.rfc3339(time.time_ns())
+        for stream, rest in self._rest.items():
+            if rest and self._fd >= 0:
+                self._append(self._entry(stream, rest, now))
+            self._rest[stream] = b""
+
+    def close(self) -> None:
+        """Flush and close."""
+        self.flush()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    @staticmethod
+    def _entry(stream: str, piece: bytes, now: str) -> bytes:
+        text = _encode(piece.decode("utf-8", "replace"))
+        return f'{{"log":{text},"stream":"{stream}","time":"{now}"}}\n'.encode("utf-8", "replace")
+
+    def _append(self, data: bytes) -> None:
+        if self._max_size is not None and self._size and self._size + len(data) > self._max_size:
+            self._rotate()
+        try:
+            files.write_all(self._fd, data)
+        except OSError:
+            return  # a full disk must not stop the container; the entry is lost
+        self._size += len(data)
+
+    def _rotate(self) -> None:
+        os.close(self._fd)
+        if self._max_file == 1:
+            os.truncate(self._path, 0)
+        else:
+            for number in range(self._max_file - 1, 0, -1):
+                older = f"{self._path}.{number}"
+                newer = f"{self._path}.{number - 1}" if number > 1 else self._path
+                try:
+                    os.rename(newer, older)
+                except FileNotFoundError:
+                    continue
+        self._open()
+
+
+def _pieces(line: bytes) -> list[bytes]:
+    return [line[start : start + LONGEST_PIECE] for start in range(0, len(line), LONGEST_PIECE)]

@@ -1,0 +1,235 @@
+"""The monitor of one container: starts it, owns its streams and log, records how it ended.
+
+It is forked from the launcher, leads a session of its own, and outlives the console and the engine. All it knows
+is in the bundle (config.json, monitor.json); all it leaves is the log, exit.json and the journal's lines.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+
+from engine.linux import capabilities, files, procfs, rtnetlink, syscalls
+from engine.linux.cgroup import group as cgroups
+from engine.sandbox import init, protocol
+from engine.sandbox.streams import Streams
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from engine.linux.cgroup.group import Group
+
+    Document = dict[str, Any]
+
+_EXIT_CODES = {"not-found": 127, "not-executable": 126, "failed": 125}
+
+
+class StartFailure(Exception):
+    """The container did not start; carries the answer for the engine."""
+
+    def __init__(self, message: str, kind: str = "failed", number: int = 0) -> None:
+        super().__init__(message)
+        self.answer = {"ok": False, "kind": kind, "errno": number, "message": message}
+
+
+class Monitor:
+    """Starts one container and stays with it to its end."""
+
+    def __init__(self, bundle: str, reply: socket.socket, session: socket.socket | None) -> None:
+        self._reply = reply
+        self._config: Document = json.loads(files.read_file(f"{bundle}/config.json"))
+        self._settings: Document = json.loads(files.read_file(f"{bundle}/monitor.json"))
+        self._group: Group = cgroups.group_for(str(self._settings["cgroup"]))
+        self._streams = Streams(self._settings, session)
+        self._pid = 0
+        self._state: Document = {}
+
+    def run(self) -> None:
+        """Start the container, reply to the engine, and supervise until the end."""
+        try:
+            channel = self._fork()
+            self._connect(channel)
+            self._wait_ready(channel)
+            self._record_running()
+            self._wait_execed(channel)
+        except StartFailure as failure:
+            self._end_failed_start(failure)
+            return
+        except OSError as error:
+            self._end_failed_start(StartFailure(_sentence(error), number=error.errno or 0))
+            return
+        self._journal("start")
+        self._streams.listen(str(self._settings["attach"]))
+        self._answer({"ok": True, "pid": self._pid})
+        status = self._streams.supervise(self._pid)
+        self._finish(status)
+
+    def _fork(self) -> socket.socket:
+        self._group.create()
+        linux: Document = self._config["linux"]
+        self._group.apply(linux.get("resources") or {})
+        has_terminal = bool(self._config["process"].get("terminal"))
+        child_streams = None if has_terminal else self._streams.make_pipes()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        flags, _ = init.namespace_flags(self._config)
+        flags &= ~syscalls.CLONE_NEWCGROUP  # made by the child once it is in its group
+        last_capability = capabilities.last()
+        cgroup_fd = self._group.open_fd() if self._group.version == 2 else -1
+        pid = syscalls.clone3(flags, cgroup_fd=cgroup_fd)
+        if pid == 0:
+            ours.close()
+            init.run(self._config, self._settings, self._group, child_streams, theirs, last_capability)
+        self._pid = pid
+        theirs.close()
+        if cgroup_fd >= 0:
+            os.close(cgroup_fd)
+        if child_streams:
+            protocol.close_all(list(child_streams))
+        return ours
+
+    def _connect(self, channel: socket.socket) -> None:
+        network: Document = self._settings.get("network") or {}
+        endpoints: list[Document] = network.get("endpoints") or []
+        for endpoint in endpoints:
+            rtnetlink.attach_veth(
+                str(endpoint["bridge"]), str(endpoint["host_interface"]), str(endpoint["interface"]),
+                self._pid, str(endpoint["mac"]), int(endpoint["mtu"]),
+            )  # fmt: skip
+        if endpoints:
+            try:
+                channel.send(b"n")
+            except BrokenPipeError:
+                return  # the child failed meanwhile; its reason is read next
+
+    def _wait_ready(self, channel: socket.socket) -> None:
+        data, fds = protocol.receive_message(channel)
+        self._raise_failure(data)
+        if fds:
+            self._streams.use_terminal(fds[0])
+
+    def _wait_execed(self, channel: socket.socket) -> None:
+        """Let the command run; the end of the socket says that execve succeeded."""
+        channel.send(b"g")
+        data, _ = protocol.receive_message(channel)
+        if data:
+            self._raise_failure(data)
+        channel.close()
+
+    def _raise_failure(self, data: bytes) -> None:
+        died: Document = {"step": "failed", "message": "the container's first process died while it was set up"}
+        answer: Document = json.loads(data) if data else died
+        if answer["step"] == "failed":
+            raise StartFailure(answer["message"], answer.get("kind", "failed"), answer.get("errno", 0))
+
+    def _record_running(self) -> None:
+        self._state = {
+            "status": "running", "pid": self._pid, "pid_start": procfs.start_time(self._pid),
+            "monitor_pid": os.getpid(), "monitor_start": procfs.start_time(os.getpid()), "boot_id": files.boot_id(),
+            "started_at": files.rfc3339(time.time_ns()),
+            "cgroup": {"version": self._group.version, "paths": self._group.paths},
+            "endpoints": (self._settings.get("network") or {}).get("endpoints") or [],
+        }  # fmt: skip
+        files.write_atomic(str(self._settings["state"]), json.dumps(self._state).encode())
+
+    def _journal(self, action: str, **attributes: str) -> None:
+        entry = {
+            "time": files.rfc3339(time.time_ns()), "type": "container", "action": action,
+            "id": self._settings["id"], "name": self._settings["name"],
+            "attributes": {"image": str(self._settings.get("image") or ""), **attributes},
+        }  # fmt: skip
+        files.append_line(str(self._settings["journal"]), json.dumps(entry).encode())
+
+    def _answer(self, answer: Document) -> None:
+        try:
+            self._reply.send(json.dumps(answer).encode())
+        except OSError:
+            pass  # the engine is gone; the container stays
+        self._reply.close()
+
+    def _end_failed_start(self, failure: StartFailure) -> None:
+        if self._pid:
+            try:
+                os.kill(self._pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            os.waitpid(self._pid, 0)
+        exit_code = _EXIT_CODES[str(failure.answer["kind"])]
+        self._record_exit(exit_code, 0, False, str(failure))
+        self._clean_up()
+        self._journal("die", exitCode=str(exit_code))
+        self._streams.end(exit_code, False)
+        self._answer(failure.answer)
+
+    def _finish(self, status: int) -> None:
+        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+        exit_code = 128 + number if number else os.WEXITSTATUS(status)
+        oom_killed = self._group.oom_kills() > 0
+        self._record_exit(exit_code, number, oom_killed, "")
+        self._clean_up()
+        if oom_killed:
+            self._journal("oom")
+        self._journal("die", exitCode=str(exit_code))
+        self._remove_if_asked()
+        self._streams.end(exit_code, oom_killed)
+
+    def _record_exit(self, exit_code: int, number: int, oom_killed: bool, error: str) -> None:
+        record = {"exit_code": exit_code, "signal": number, "oom_killed": oom_killed, "error": error,
+            "finished_at": files.rfc3339(time.time_ns())}  # fmt: skip
+        files.write_atomic(str(self._settings["exit"]), json.dumps(record).encode(), durable=False)
+
+    def _clean_up(self) -> None:
+        try:
+            self._group.kill()
+            self._group.remove()
+        except OSError as error:
+            self._journal("error", message=_sentence(error))
+        leases: list[str] = self._settings.get("leases") or []
+        for path in [*leases, str(self._settings["attach"]), str(self._settings["state"])]:
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                continue
+
+    def _remove_if_asked(self) -> None:
+        """Remove a container that was started with --rm, in an order that leaves no half of it."""
+        if not self._settings.get("auto_remove"):
+            return
+        directory = os.path.dirname(str(self._settings["exit"]))
+        trash = f"{self._settings['trash']}/{self._settings['id']}.{os.getpid()}"
+        try:
+            os.rename(directory, trash)
+        except FileNotFoundError:
+            return  # somebody removed it meanwhile
+        _unlink_if_ours(str(self._settings["name_link"]), str(self._settings["id"]))
+        volumes: list[str] = self._settings.get("anonymous_volumes") or []
+        for path in [*volumes, os.path.dirname(str(self._settings["state"])), trash]:
+            files.remove_tree(path)
+        self._journal("destroy")
+
+
+def _unlink_if_ours(link: str, target: str) -> None:
+    try:
+        if os.readlink(link) == target:
+            os.unlink(link)
+    except OSError:
+        return
+
+
+def _sentence(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename else (error.strerror or str(error))
+
+
+def main(request: Document, fds: list[int]) -> None:
+    """Be the monitor of the container in request["bundle"]; fds are the reply socket and, maybe, a session."""
+    reply = socket.socket(fileno=fds[0])
+    session = socket.socket(fileno=fds[1]) if len(fds) > 1 else None
+    try:
+        monitor = Monitor(str(request["bundle"]), reply, session)
+    except (OSError, ValueError, KeyError) as error:
+        reply.send(json.dumps(StartFailure(f"the container's files are damaged: {error}").answer).encode())
+        return
+    monitor.run()

@@ -1,0 +1,67 @@
+"""Frames between a session's client and the monitor, and messages with file descriptors.
+
+A session is a SOCK_SEQPACKET socket. Each datagram is one frame whose first byte is its kind:
+
+    client → monitor   I data   stdin          E        end of stdin
+                       R !HH    rows, columns  S !B     signal (exec only)
+    monitor → client   O data   stdout or tty  X data   stderr
+                       Z !iB    exit code, 1 when killed for lack of memory; then the socket closes
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+import struct
+
+STDIN, STDIN_CLOSED, RESIZE, SIGNAL = b"I", b"E", b"R", b"S"
+STDOUT, STDERR, ENDED = b"O", b"X", b"Z"
+LARGEST_PAYLOAD = 32 << 10
+LARGEST_FRAME = LARGEST_PAYLOAD + 1
+_LARGEST_MESSAGE = 128 << 10
+_MOST_FDS = 8
+
+
+def exit_frame(exit_code: int, oom_killed: bool) -> bytes:
+    """Return the frame that ends a session."""
+    return ENDED + struct.pack("!iB", exit_code, oom_killed)
+
+
+def parse_exit(frame: bytes) -> tuple[int, bool]:
+    """Return the exit code and whether the kernel killed the container for lack of memory."""
+    exit_code, oom = struct.unpack("!iB", frame[1:])
+    return exit_code, bool(oom)
+
+
+def resize_frame(rows: int, columns: int) -> bytes:
+    """Return the frame that sets a terminal's size."""
+    return RESIZE + struct.pack("!HH", rows, columns)
+
+
+def parse_resize(frame: bytes) -> tuple[int, int]:
+    """Return rows and columns; (0, 0) for a damaged frame."""
+    return struct.unpack("!HH", frame[1:]) if len(frame) == 5 else (0, 0)
+
+
+def send_message(channel: socket.socket, data: bytes, fds: list[int] | tuple[int, ...] = ()) -> None:
+    """Send one datagram with file descriptors."""
+    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+    channel.sendmsg([data], ancillary)
+
+
+def receive_message(channel: socket.socket) -> tuple[bytes, list[int]]:
+    """Receive one datagram and its file descriptors (close-on-exec); b"" at the end."""
+    fds = array.array("i")
+    size = socket.CMSG_SPACE(_MOST_FDS * fds.itemsize)
+    data, ancillary, _, _ = channel.recvmsg(_LARGEST_MESSAGE, size, socket.MSG_CMSG_CLOEXEC)
+    for level, kind, content in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
+    return data, list(fds)
+
+
+def close_all(fds: list[int]) -> None:
+    """Close file descriptors."""
+    for fd in fds:
+        os.close(fd)

@@ -1,0 +1,97 @@
+"""Layer directories by chain_id: a layer exists when its layer.json does; anything else is a leftover."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.linux import files
+from engine.store import records
+from engine.store.paths import Paths
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer: its ids, the bytes of its files, and how many entries it has."""
+
+    chain_id: str
+    diff_id: str
+    size: int
+    entries: int
+
+
+class Layers:
+    """The layers of a state root."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+
+    def get(self, chain_id: str) -> Layer | None:
+        """Return a layer, None when there is none."""
+        try:
+            return records.load(self._paths.layer(chain_id) / "layer.json", Layer)
+        except FileNotFoundError:
+            return None
+
+    def directory(self, chain_id: str) -> Path:
+        """Return the directory with a layer's files, in overlay form."""
+        return self._paths.layer(chain_id) / "diff"
+
+    def ensure(self, chain_id: str, fill: Callable[[Path], Layer]) -> Layer:
+        """Return a layer, filled first when it is missing.
+
+        Two callers of one layer wait for each other; an interrupted one leaves nothing that counts.
+
+        Args:
+            chain_id: The layer's id.
+            fill: Puts the files into an empty directory and returns the record; raises when they are wrong.
+        """
+        found = self.get(chain_id)
+        if found is not None:
+            return found
+        target = self._paths.layer(chain_id)
+        with files.FileLock(self._paths.lock(f"layer-{target.name}")):
+            found = self.get(chain_id)
+            if found is not None:
+                return found
+            files.remove_tree(target)
+            staged = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+            files.remove_tree(staged)
+            staged.mkdir(mode=0o700)
+            try:
+                staged.joinpath("diff").mkdir(mode=0o755)
+                layer = fill(staged / "diff")
+                records.save(staged / "layer.json", layer)
+                staged.rename(target)
+            except BaseException:
+                files.remove_tree(staged)
+                raise
+            return layer
+
+    def delete(self, chain_id: str) -> None:
+        """Delete a layer; it is fine when there is none."""
+        try:
+            self._paths.discard(self._paths.layer(chain_id))
+        except FileNotFoundError:
+            return
+        self._paths.lock(f"layer-{chain_id.removeprefix('sha256:')}").unlink(missing_ok=True)
+
+    def list(self) -> Iterator[str]:
+        """Yield the chain_ids of all layers."""
+        for entry in self._paths.root.joinpath("layers").iterdir():
+            if len(entry.name) == 64 and entry.joinpath("layer.json").exists():
+                yield f"sha256:{entry.name}"
+
+    def collect(self) -> None:
+        """Delete what interrupted loads left."""
+        for entry in self._paths.root.joinpath("layers").iterdir():
+            chain = entry.name.partition(".")[0]
+            if len(entry.name) == 64 and entry.joinpath("layer.json").exists():
+                continue
+            try:
+                with files.FileLock(self._paths.lock(f"layer-{chain}"), blocking=False):
+                    files.remove_tree(entry)
+            except BlockingIOError:
+                continue  # somebody is filling it

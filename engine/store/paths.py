@@ -1,0 +1,153 @@
+"""Where everything lies below the two state roots."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from engine.errors import NotPermitted, StoreError
+from engine.linux import files
+from engine.oci.digest import hex_of
+
+VERSION = "1"
+
+
+class Paths:
+    """The directories and files of one state root.
+
+    Attributes:
+        root: What survives a reboot.
+        run: What does not.
+    """
+
+    def __init__(self, root: Path, run: Path) -> None:
+        self.root = root.absolute()
+        self.run = run.absolute()
+        self._is_ready = False
+
+    def prepare(self) -> None:
+        """Make the directories, and forget what an earlier boot left in the run root.
+
+        Raises:
+            NotPermitted: The root cannot be written.
+            StoreError: It belongs to another version.
+        """
+        if self._is_ready:
+            return
+        try:
+            self._make()
+        except PermissionError as error:
+            raise NotPermitted(
+                f"no permission to write {error.filename}", hint="run as root, e.g. with sudo"
+            ) from error
+        except OSError as error:
+            raise StoreError(f"cannot use the state root {self.root}: {error.strerror}") from error
+        self._is_ready = True
+
+    def _make(self) -> None:
+        if self.version.exists() and self.boot.exists():
+            found = self.version.read_text().strip()
+            if found != VERSION:
+                raise StoreError(f"the state root {self.root} has version {found}; this is version {VERSION}")
+            if self.boot.read_text() == files.boot_id():
+                return
+        for directory in (self.root, self.run):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.locks.mkdir(mode=0o700, exist_ok=True)
+        with files.FileLock(self.lock("root")):
+            for name in ("blobs/sha256", "layers", "images", "containers", "names", "networks", "volumes", "trash"):
+                self.root.joinpath(name).mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not self.version.exists():
+                files.write_atomic(self.version, VERSION.encode() + b"\n")
+            boot = files.boot_id()
+            if not self.boot.exists() or self.boot.read_text() != boot:
+                files.remove_tree(self.run / "containers")
+                for lease in self.root.glob("networks/*/leases/*"):
+                    lease.unlink(missing_ok=True)
+                self.run.joinpath("containers").mkdir(mode=0o700)
+                files.write_atomic(self.boot, boot.encode())
+
+    @property
+    def version(self) -> Path:
+        """The version of the layout."""
+        return self.root / "version"
+
+    @property
+    def boot(self) -> Path:
+        """The id of the boot that the run root belongs to."""
+        return self.run / "boot_id"
+
+    @property
+    def journal(self) -> Path:
+        """The events."""
+        return self.root / "journal.jsonl"
+
+    @property
+    def locks(self) -> Path:
+        """Lock files."""
+        return self.root / "locks"
+
+    def lock(self, name: str) -> Path:
+        """The lock file of something."""
+        return self.locks / name
+
+    def blob(self, digest: str) -> Path:
+        """A blob."""
+        return self.root / "blobs" / "sha256" / hex_of(digest)
+
+    def layer(self, chain_id: str) -> Path:
+        """A layer's directory."""
+        return self.root / "layers" / hex_of(chain_id)
+
+    @property
+    def images(self) -> Path:
+        """Image records."""
+        return self.root / "images"
+
+    @property
+    def containers(self) -> Path:
+        """Container directories."""
+        return self.root / "containers"
+
+    def container(self, container_id: str) -> Path:
+        """A container's bundle."""
+        return self.containers / container_id
+
+    def running(self, container_id: str) -> Path:
+        """A container's volatile directory."""
+        return self.run / "containers" / container_id
+
+    @property
+    def names(self) -> Path:
+        """Names of containers, links to ids."""
+        return self.root / "names"
+
+    @property
+    def networks(self) -> Path:
+        """Networks and leases."""
+        return self.root / "networks"
+
+    @property
+    def volumes(self) -> Path:
+        """Volumes."""
+        return self.root / "volumes"
+
+    @property
+    def trash(self) -> Path:
+        """What is being deleted."""
+        return self.root / "trash"
+
+    def discard(self, path: Path) -> None:
+        """Delete a directory: it is gone for everybody at once, and its content soon after.
+
+        Raises:
+            FileNotFoundError: Somebody else deleted it first.
+        """
+        target = self.trash / f"{path.name}.{os.getpid()}.{os.urandom(4).hex()}"
+        path.rename(target)
+        files.remove_tree(target)
+
+    def empty_trash(self) -> None:
+        """Finish deletions that were cut off."""
+        for entry in self.trash.iterdir():
+            files.remove_tree(entry)
