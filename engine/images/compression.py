@@ -17,7 +17,7 @@ else:
     from backports import zstd
 
 _CHUNK = 1 << 18
-_DAMAGES: tuple[type[Exception], ...] = (isal_zlib.error, zstd.ZstdError, ValueError)
+_DAMAGES: tuple[type[Exception], ...] = (isal_zlib.error, zstd.ZstdError, ValueError)  # type: ignore[assignment] # its stub says instance
 _RATIO_COUNTS_FROM = 64 << 20
 LARGEST_RATIO = 1000
 

@@ -21,8 +21,12 @@ SETTINGS = ImageSettings(
     command=("sh",),
     labels={"org.opencontainers.image.title": "tuicon demo"},
 )
-_APPLETS = ["sh", "ash", "cat", "ls", "cp", "mv", "rm", "mkdir", "rmdir", "ln", "chmod", "chown", "echo", "printf", "true", "false", "test", "sleep", "date", "env", "id", "hostname", "ps", "top", "kill", "head", "tail", "wc", "sort", "uniq", "cut", "tr", "grep", "sed", "awk", "find", "xargs", "du", "df", "dd", "sync", "touch", "stat", "mount", "umount", "free", "nproc", "ping", "nc", "wget", "ip", "ifconfig", "route", "netstat", "nslookup", "vi", "less", "more", "seq", "yes", "tee", "md5sum", "sha256sum", "uname", "whoami", "which", "tar", "gzip", "pwd", "expr", "basename", "dirname", "readlink", "realpath", "mktemp", "usleep", "time", "timeout", "nice", "stty", "tty", "setsid", "mknod"]  # fmt: skip
-_PROGRAMS = ["cat", "ls", "cp", "mv", "rm", "mkdir", "rmdir", "ln", "chmod", "chown", "echo", "printf", "true", "false", "sleep", "date", "env", "id", "head", "tail", "wc", "sort", "uniq", "cut", "tr", "dd", "sync", "touch", "stat", "df", "du", "nproc", "seq", "yes", "tee", "sha256sum", "uname", "whoami", "pwd", "expr", "basename", "dirname", "readlink", "realpath", "timeout", "hostname", "ps", "kill", "grep", "sed", "find", "stty", "tty"]  # fmt: skip
+_APPLETS = tuple(
+    ["sh", "ash", "cat", "ls", "cp", "mv", "rm", "mkdir", "rmdir", "ln", "chmod", "chown", "echo", "printf", "true", "false", "test", "sleep", "date", "env", "id", "hostname", "ps", "top", "kill", "head", "tail", "wc", "sort", "uniq", "cut", "tr", "grep", "sed", "awk", "find", "xargs", "du", "df", "dd", "sync", "touch", "stat", "mount", "umount", "free", "nproc", "ping", "nc", "wget", "ip", "ifconfig", "route", "netstat", "nslookup", "vi", "less", "more", "seq", "yes", "tee", "md5sum", "sha256sum", "uname", "whoami", "which", "tar", "gzip", "pwd", "expr", "basename", "dirname", "readlink", "realpath", "mktemp", "usleep", "time", "timeout", "nice", "stty", "tty", "setsid", "mknod"]
+)
+_PROGRAMS = tuple(
+    ["cat", "ls", "cp", "mv", "rm", "mkdir", "rmdir", "ln", "chmod", "chown", "echo", "printf", "true", "false", "sleep", "date", "env", "id", "head", "tail", "wc", "sort", "uniq", "cut", "tr", "dd", "sync", "touch", "stat", "df", "du", "nproc", "seq", "yes", "tee", "sha256sum", "uname", "whoami", "pwd", "expr", "basename", "dirname", "readlink", "realpath", "timeout", "hostname", "ps", "kill", "grep", "sed", "find", "stty", "tty"]
+)
 _LOAD = b"""#!/bin/sh
 # load cpu|memory|io [AMOUNT]: keeps one resource busy, with a line of log now and then.
 what=${1:-cpu}
@@ -59,7 +63,8 @@ io)
 esac
 """
 _FILES = {
-    "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/:/bin/false\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+    "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/:/bin/false\n"
+    b"nobody:x:65534:65534:nobody:/:/bin/false\n",
     "etc/group": b"root:x:0:\ndaemon:x:1:\ntty:x:5:\nnogroup:x:65534:\n",
     "etc/os-release": b'NAME="tuicon demo"\nID=tuicon-demo\nPRETTY_NAME="tuicon demo"\n',
 }

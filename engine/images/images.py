@@ -14,7 +14,8 @@ from typing import Any, BinaryIO
 import msgspec
 
 from engine.errors import Ambiguous, Conflict, ImageError, InvalidArgument, NotFound
-from engine.images import demo, load
+from engine.images import demo
+from engine.images import load as archives
 from engine.images.compression import Decompressed
 from engine.images.unpack import UnpackLimits, unpack
 from engine.linux import files
@@ -64,21 +65,21 @@ class ImageStore:
             raise InvalidArgument(f"no such file: {source}") from None
 
     def _load_stream(self, stream: BinaryIO, limits: UnpackLimits | None) -> tuple[Image, ...]:
-        directory = load.spool(stream, self._paths.trash)
+        directory = archives.spool(stream, self._paths.trash)
         try:
             return self._load_directory(directory, limits)
         finally:
             files.remove_tree(directory)
 
     def _load_directory(self, directory: Path, limits: UnpackLimits | None) -> tuple[Image, ...]:
-        archive = load.Archive(directory)
+        archive = archives.Archive(directory)
         try:
-            return tuple(self._keep(found, limits) for found in load.find_images(archive))
+            return tuple(self._keep(found, limits) for found in archives.find_images(archive))
         finally:
             archive.close()
 
-    def _keep(self, found: load.Found, limits: UnpackLimits | None) -> Image:
-        config = load.decode_config(found.config)
+    def _keep(self, found: archives.Found, limits: UnpackLimits | None) -> Image:
+        config = archives.decode_config(found.config)
         if len(config.rootfs.diff_ids) != len(found.layers):
             raise ImageError("the image config names another number of layers than the manifest")
         names = tuple(self._reference(name) for name in found.references)
@@ -94,7 +95,7 @@ class ImageStore:
         except InvalidArgument as error:
             raise ImageError(f"the archive names the image {name[:200]!r}: {error}") from error
 
-    def _unpack_layers(self, config: ImageConfig, found: load.Found, limits: UnpackLimits | None) -> None:
+    def _unpack_layers(self, config: ImageConfig, found: archives.Found, limits: UnpackLimits | None) -> None:
         diff_ids = tuple(config.rootfs.diff_ids)
         for chain_id, diff_id, opener, digest in zip(
             digests.chain_ids(diff_ids), diff_ids, found.layers, found.digests, strict=True
@@ -161,7 +162,7 @@ class ImageStore:
         finally:
             files.remove_tree(staged)
         config = _config_document(diff_id, settings)
-        return self._record(self._blobs.put(config), load.decode_config(config), "", names)
+        return self._record(self._blobs.put(config), archives.decode_config(config), "", names)
 
     def build_demo(self) -> Image:
         """Make the demo image from the host's own programs; no network is needed."""
@@ -178,12 +179,12 @@ class ImageStore:
             sorted((image for image in found if image), key=lambda image: image.created_at or oldest, reverse=True)
         )
 
-    def _load_record(self, path: Path, by_id: dict[str, list[str]]) -> Image | None:
+    def _load_record(self, path: Path, by_id: dict[str, tuple[str, ...]]) -> Image | None:
         try:
             image = records.load(path, Image)
         except FileNotFoundError:
             return None
-        return replace(image, references=tuple(by_id.get(image.id, ())))
+        return replace(image, references=by_id.get(image.id, ()))
 
     def get(self, ref: str) -> Image:
         """Return an image by reference, id, id prefix or digest.
@@ -283,7 +284,7 @@ class ImageStore:
             lines += self._delete(image)
         return tuple(lines)
 
-    def _delete(self, image: Image) -> list[str]:
+    def _delete(self, image: Image) -> tuple[str, ...]:
         self._paths.images.joinpath(f"{digests.hex_of(image.id)}.json").unlink(missing_ok=True)
         kept = self.list()
         blobs = {image.id, image.digest} - {other.digest for other in kept}
@@ -294,7 +295,7 @@ class ImageStore:
         for chain_id in gone:
             self._layers.delete(chain_id)
         self._journal.append("image", "delete", image.id, image.id)
-        return [f"Deleted: {image.id}", *(f"Deleted: {chain_id}" for chain_id in gone)]
+        return (f"Deleted: {image.id}", *(f"Deleted: {chain_id}" for chain_id in gone))
 
     def collect(self) -> None:
         """Delete what interrupted loads and deletions left, and layers and blobs that no image has."""
@@ -308,10 +309,10 @@ class ImageStore:
             return {}
         return found
 
-    def _names_by_id(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
+    def _names_by_id(self) -> dict[str, tuple[str, ...]]:
+        found: dict[str, tuple[str, ...]] = {}
         for name, image_id in sorted(self._pointers().items()):
-            found.setdefault(image_id, []).append(name)
+            found[image_id] = (*found.get(image_id, ()), name)
         return found
 
     def _point(self, name: str, image_id: str) -> None:
@@ -369,14 +370,14 @@ def _settings(found: Settings | None) -> ImageSettings:
 
 
 def _config_document(diff_id: str, settings: ImageSettings) -> bytes:
-    config = {
+    config: dict[str, Any] = {
         "Env": [*settings.env], "Entrypoint": [*settings.entrypoint] or None, "Cmd": [*settings.command] or None,
         "User": settings.user, "WorkingDir": settings.workdir, "Labels": settings.labels or None,
         "Volumes": {path: {} for path in settings.volumes} or None, "StopSignal": settings.stop_signal or None,
         "ExposedPorts": {port: {} for port in settings.exposed_ports} or None,
     }  # fmt: skip
     document = {
-        "architecture": load.architecture(), "os": "linux", "created": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "architecture": archives.architecture(), "os": "linux", "created": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "config": {name: value for name, value in config.items() if value},
         "rootfs": {"type": "layers", "diff_ids": [diff_id]},
         "history": [{"created_by": "import of a root file system"}],

@@ -1,0 +1,115 @@
+"""The engine's side of the launcher: starts it, asks it, and restarts it when it died."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from engine.errors import CommandNotExecutable, CommandNotFound, LauncherLost, StartFailed
+from engine.linux import syscalls
+from engine.sandbox import protocol
+
+_CHANNEL = 3
+_CODE = "import sys; sys.path.insert(0, {root!r}); from engine.sandbox.launcher import main; main()"
+_FAILURES: dict[str, type[StartFailed]] = {"not-found": CommandNotFound, "not-executable": CommandNotExecutable}
+
+
+class Launcher:
+    """A warm process that forks monitors; one per Engine, started when first needed."""
+
+    def __init__(self) -> None:
+        self._channel: socket.socket | None = None
+        self._pid = 0
+        self._lock = threading.Lock()
+
+    def warm(self) -> None:
+        """Start the process now, so that it is ready later."""
+        with self._lock:
+            if self._channel is None:
+                self._spawn()
+
+    def close(self) -> None:
+        """Let the process end; monitors go on."""
+        with self._lock:
+            if self._channel is not None:
+                self._channel.close()
+                self._channel = None
+                os.waitpid(self._pid, 0)
+
+    def ask(self, request: dict[str, Any], session: socket.socket | None = None) -> int:
+        """Send a request; return the pid of the started process.
+
+        Raises:
+            StartFailed: The process could not be started (CommandNotFound, CommandNotExecutable).
+            LauncherLost: The launcher or the monitor died meanwhile.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        with ours:
+            fds = [theirs.fileno()] + ([session.fileno()] if session else [])
+            with theirs:
+                self._send(json.dumps(request).encode(), fds)
+            data = ours.recv(1 << 16)
+        if not data:
+            raise LauncherLost("the container's monitor died before it answered")
+        answer = json.loads(data)
+        if not answer["ok"]:
+            failure = _FAILURES.get(answer["kind"], StartFailed)
+            raise failure(answer["message"], errno=answer["errno"], container_id=str(request.get("id", "")))
+        return int(answer["pid"])
+
+    def _send(self, data: bytes, fds: list[int]) -> None:
+        with self._lock:
+            for is_last in (False, True):
+                if self._channel is None:
+                    self._spawn()
+                assert self._channel is not None
+                try:
+                    protocol.send_message(self._channel, data, fds)
+                except OSError:
+                    self._channel.close()
+                    self._channel = None
+                    os.waitpid(self._pid, 0)
+                    if is_last:
+                        raise LauncherLost("the launcher cannot be reached") from None
+                else:
+                    return
+
+    def _spawn(self) -> None:
+        """Start the launcher from a read-only view of the interpreter.
+
+        A container that gets hold of /proc/PID/exe of a process on its way in then finds a read-only mount, and
+        cannot overwrite the host's interpreter (CVE-2019-5736).
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        interpreter = os.path.realpath(sys.executable)
+        root = str(Path(__file__).resolve().parents[2])
+        arguments = [interpreter, "-I", "-S", "-c", _CODE.format(root=root)]
+        sealed = _read_only_view(interpreter)
+        try:
+            with theirs:
+                self._pid = os.posix_spawn(
+                    f"/proc/self/fd/{sealed}" if sealed >= 0 else interpreter,
+                    arguments,
+                    {"LC_ALL": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"},
+                    file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), _CHANNEL)],
+                    setsigmask=(),
+                )
+        finally:
+            if sealed >= 0:
+                os.close(sealed)
+        self._channel = ours
+
+
+def _read_only_view(path: str) -> int:
+    """Return an fd of a file on a detached read-only mount; -1 where the kernel refuses."""
+    try:
+        fd = syscalls.open_tree(syscalls.AT_FDCWD, path, syscalls.OPEN_TREE_CLONE)
+        syscalls.mount_setattr(fd, attr_set=syscalls.MOUNT_ATTR_RDONLY)
+    except OSError:
+        return -1
+    return fd

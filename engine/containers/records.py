@@ -1,0 +1,246 @@
+"""What is kept of a container, and what is true of it now.
+
+record.json says what was asked for; state.json (the monitor's, volatile) and exit.json say what happened. The status
+is derived from them each time, never stored, so no crash can leave it wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from engine.errors import Ambiguous, NotFound
+from engine.linux import procfs
+from engine.model.container import Container, ContainerSpec
+from engine.model.limits import Limits
+from engine.model.network import Endpoint
+from engine.model.status import Status
+from engine.store import records
+from engine.store.paths import Paths
+
+_HEX = re.compile(r"[0-9a-f]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """record.json: all that is asked for, resolved.
+
+    Attributes:
+        volumes: (volume name, target, read only, anonymous) of its volumes.
+    """
+
+    id: str
+    name: str
+    image_id: str
+    image: str
+    command: tuple[str, ...]
+    stop_signal: str
+    spec: ContainerSpec
+    limits: Limits
+    created_at: datetime
+    volumes: tuple[tuple[str, str, bool, bool], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """state.json, as the monitor writes it."""
+
+    pid: int
+    pid_start: int
+    monitor_pid: int
+    monitor_start: int
+    boot_id: str
+    started_at: datetime
+    cgroup: dict[str, Any]
+    status: str = "running"
+    endpoints: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the container's first process lives."""
+        return procfs.is_same_process(self.pid, self.pid_start)
+
+    @property
+    def has_monitor(self) -> bool:
+        """Whether its monitor lives."""
+        return procfs.is_same_process(self.monitor_pid, self.monitor_start)
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """exit.json, as the monitor writes it."""
+
+    exit_code: int
+    finished_at: datetime
+    signal: int = 0
+    oom_killed: bool = False
+    error: str = ""
+    started_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """All that is known of a container at one moment."""
+
+    record: Record
+    status: Status
+    state: State | None = None
+    exit: Exit | None = None
+    unknown: dict[str, Any] = field(default_factory=dict)
+
+
+class Registry:
+    """Finds and reads containers."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+
+    def ids(self) -> tuple[str, ...]:
+        """Return the ids of all containers."""
+        try:
+            return tuple(name for name in os.listdir(self._paths.containers) if len(name) == 64)  # noqa: PTH208 - faster
+        except FileNotFoundError:
+            return ()
+
+    def resolve(self, ref: str) -> str:
+        """Return the id of a container by name, id or unique id prefix.
+
+        Raises:
+            NotFound: There is none.
+            Ambiguous: The prefix fits several.
+        """
+        name = ref.removeprefix("/")
+        if name and "/" not in name:
+            try:
+                found = os.readlink(self._paths.names / name)
+            except OSError:
+                found = ""
+            if found and self._paths.container(found).exists():
+                return found
+        if _HEX.fullmatch(ref):
+            matches = [container_id for container_id in self.ids() if container_id.startswith(ref)]
+            if len(matches) > 1:
+                raise Ambiguous("container", ref, tuple(sorted(match[:12] for match in matches)))
+            if matches:
+                return matches[0]
+        raise NotFound("container", ref)
+
+    def record(self, container_id: str) -> Record:
+        """Return a record.
+
+        Raises:
+            NotFound: The container is gone.
+        """
+        try:
+            return records.load(self._paths.container(container_id) / "record.json", Record)
+        except FileNotFoundError:
+            raise NotFound("container", container_id[:12]) from None
+
+    def state(self, container_id: str) -> State | None:
+        """Return what the monitor recorded; None when it is not running."""
+        try:
+            return records.load(self._paths.running(container_id) / "state.json", State)
+        except FileNotFoundError:
+            return None
+
+    def exit(self, container_id: str) -> Exit | None:
+        """Return how the last run ended; None when it did not."""
+        try:
+            return records.load(self._paths.container(container_id) / "exit.json", Exit)
+        except FileNotFoundError:
+            return None
+
+    def known(self, container_id: str) -> Known:
+        """Return all that is known of a container.
+
+        Raises:
+            NotFound: It is gone.
+        """
+        record = self.record(container_id)
+        state = self.state(container_id)
+        if state and state.is_alive:
+            return Known(record, Status.PAUSED if is_frozen(state) else Status.RUNNING, state)
+        exit_record = self.exit(container_id)
+        if exit_record:
+            return Known(record, Status.EXITED, None, exit_record)
+        if state is None:
+            return Known(record, Status.CREATED)
+        if state.has_monitor:  # it has seen the end and is about to write it down
+            return Known(record, Status.EXITED, None, None)
+        lost = Exit(255, datetime.now(UTC), error="the monitor was killed, so the exit code is unknown")
+        return Known(record, Status.EXITED, None, lost)
+
+    def container(self, container_id: str) -> Container:
+        """Return a container.
+
+        Raises:
+            NotFound: It is gone.
+        """
+        return self.describe(self.known(container_id))
+
+    def describe(self, known: Known) -> Container:
+        """Return the public record of what is known."""
+        record, state, exit_record = known.record, known.state, known.exit
+        return Container(
+            id=record.id,
+            name=record.name,
+            image_id=record.image_id,
+            image=record.image,
+            command=record.command,
+            spec=record.spec,
+            limits=record.limits,
+            status=known.status,
+            created_at=record.created_at,
+            started_at=state.started_at if state else (exit_record.started_at if exit_record else None),
+            finished_at=exit_record.finished_at if exit_record else None,
+            pid=state.pid if state else 0,
+            exit_code=exit_record.exit_code if exit_record else None,
+            oom_killed=bool(exit_record and exit_record.oom_killed),
+            error=exit_record.error if exit_record else "",
+            endpoints=tuple(_endpoint(item) for item in state.endpoints) if state else (),
+            log_path=str(self._paths.container(record.id) / "log.json"),
+        )
+
+    def users_of_image(self, image_id: str) -> tuple[str, ...]:
+        """Return the ids of the containers made from an image."""
+        return tuple(record.id for record in self._records() if record.image_id == image_id)
+
+    def users_of_volume(self, name: str) -> tuple[str, ...]:
+        """Return the ids of the containers that mount a volume."""
+        return tuple(record.id for record in self._records() if any(volume[0] == name for volume in record.volumes))
+
+    def is_running(self, container_id: str) -> bool:
+        """Return whether a container has processes, or is about to have them."""
+        state = self.state(container_id)
+        if state:
+            return state.is_alive or state.has_monitor
+        return self._paths.container(container_id).joinpath("starting").exists()
+
+    def _records(self) -> tuple[Record, ...]:
+        found = []
+        for container_id in self.ids():
+            try:
+                found.append(self.record(container_id))
+            except NotFound:
+                continue
+        return tuple(found)
+
+
+def is_frozen(state: State) -> bool:
+    """Return whether a container is paused, from the one file that says so."""
+    paths = state.cgroup.get("paths") or {}
+    try:
+        if state.cgroup.get("version") == 2:
+            return Path(paths["unified"], "cgroup.freeze").read_text().strip() == "1"
+        return "freezer" in paths and Path(paths["freezer"], "freezer.state").read_text().strip() != "THAWED"
+    except (OSError, KeyError):
+        return False
+
+
+def _endpoint(item: dict[str, Any]) -> Endpoint:
+    names = Endpoint.__dataclass_fields__
+    return Endpoint(**{name: value for name, value in item.items() if name in names})

@@ -1,0 +1,95 @@
+"""Bridges and dumps through pyroute2: everything about links that a container's start does not need.
+
+pyroute2 is imported when the first function runs; its import costs more than a container's start. Its
+synchronous interface must not run inside an event loop, so callers are plain threads.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An interface of the host."""
+
+    index: int
+    name: str
+    kind: str
+    is_up: bool
+    master: int
+    mac: str
+
+
+def _route() -> Any:  # noqa: ANN401 - pyroute2 has no types
+    from pyroute2 import IPRoute
+
+    return IPRoute()
+
+
+def ensure_bridge(name: str, address: str, prefix_length: int, mtu: int) -> None:
+    """Make a bridge with an address and bring it up; it is fine when it is there already."""
+    with _route() as route:
+        found = route.link_lookup(ifname=name)
+        if not found:
+            try:
+                route.link("add", ifname=name, kind="bridge", mtu=mtu)
+            except Exception as error:
+                if getattr(error, "code", None) != errno.EEXIST:
+                    raise _as_os_error(error, name) from error
+            found = route.link_lookup(ifname=name)
+        index = found[0]
+        try:
+            route.addr("add", index=index, address=address, prefixlen=prefix_length)
+        except Exception as error:
+            if getattr(error, "code", None) != errno.EEXIST:
+                raise _as_os_error(error, name) from error
+        route.link("set", index=index, state="up")
+
+
+def delete_link(name: str) -> None:
+    """Delete an interface; it is fine when there is none."""
+    with _route() as route:
+        for index in route.link_lookup(ifname=name):
+            try:
+                route.link("del", index=index)
+            except Exception as error:
+                if getattr(error, "code", None) != errno.ENODEV:
+                    raise _as_os_error(error, name) from error
+
+
+def links() -> tuple[Link, ...]:
+    """Return the host's interfaces."""
+    with _route() as route:
+        return tuple(
+            Link(
+                index=message["index"],
+                name=message.get_attr("IFLA_IFNAME") or "",
+                kind=(message.get_attr("IFLA_LINKINFO") or _Empty()).get_attr("IFLA_INFO_KIND") or "",
+                is_up=message["state"] == "up",
+                master=message.get_attr("IFLA_MASTER") or 0,
+                mac=message.get_attr("IFLA_ADDRESS") or "",
+            )
+            for message in route.get_links()
+        )
+
+
+def subnets() -> tuple[str, ...]:
+    """Return the IPv4 destinations that the host has routes to, in CIDR form, without the default route."""
+    with _route() as route:
+        found = ((message.get_attr("RTA_DST"), message["dst_len"]) for message in route.get_routes(family=2))
+        return tuple(f"{destination}/{length}" for destination, length in found if destination)
+
+
+class _Empty:
+    """Stands for an absent nested attribute."""
+
+    def get_attr(self, _name: str) -> None:
+        """Return nothing."""
+
+
+def _as_os_error(error: Exception, name: str) -> OSError:
+    number = getattr(error, "code", None) or errno.EIO
+    return OSError(number, f"{error}", name)

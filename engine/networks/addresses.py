@@ -1,0 +1,91 @@
+"""Addresses of a bridge network: one lease file each, given out in a circle so that none returns at once."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from engine.errors import Conflict
+from engine.linux import files
+
+
+def mac_of(address: str) -> str:
+    """Return the hardware address that belongs to an IPv4 address, as docker derives it."""
+    return "02:42:" + ":".join(f"{part:02x}" for part in ipaddress.IPv4Address(address).packed)
+
+
+def choose_subnet(pool: str, prefix_length: int, taken: tuple[str, ...]) -> str:
+    """Return the first subnet of a pool that overlaps no taken one.
+
+    Raises:
+        Conflict: All are taken.
+    """
+    others = [ipaddress.ip_network(subnet, strict=False) for subnet in taken]
+    for candidate in ipaddress.ip_network(pool).subnets(new_prefix=prefix_length):
+        if not any(candidate.overlaps(other) for other in others if other.version == 4):
+            return str(candidate)
+    raise Conflict(f"no subnet of {pool} is free")
+
+
+def lease(
+    directory: Path, subnet: str, gateway: str, container_id: str, is_in_use: Callable[[str], bool]
+) -> tuple[str, Path]:
+    """Take a free address; return it and its lease file.
+
+    Args:
+        directory: Where the leases are.
+        subnet: CIDR.
+        gateway: An address that is never given out.
+        container_id: Who gets it.
+        is_in_use: Whether a container still needs its lease; a stale lease is taken over.
+
+    Raises:
+        Conflict: All addresses are taken.
+    """
+    network = ipaddress.IPv4Network(subnet)
+    with files.FileLock(directory.with_name("leases.lock")):
+        first, count = int(network.network_address) + 1, max(1, network.num_addresses - 2)
+        memory = directory.with_name("last_address")
+        last = int(memory.read_text()) if memory.exists() else first
+        for step in range(1, count + 1):
+            number = first + (last - first + step) % count
+            address = str(ipaddress.IPv4Address(number))
+            if address != gateway and _take(directory / address, container_id, is_in_use):
+                files.write_atomic(memory, str(number).encode())
+                return address, directory / address
+    raise Conflict(f"all addresses of {subnet} are taken")
+
+
+def _take(path: Path, container_id: str, is_in_use: Callable[[str], bool]) -> bool:
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        try:
+            holder = path.read_text()
+        except FileNotFoundError:
+            return _take(path, container_id, is_in_use)
+        if holder == container_id:
+            return True
+        if is_in_use(holder):
+            return False
+        files.write_atomic(path, container_id.encode())
+        return True
+    try:
+        files.write_all(fd, container_id.encode())
+    finally:
+        os.close(fd)
+    return True
+
+
+def release(directory: Path, container_id: str) -> None:
+    """Give back the leases of a container."""
+    if not directory.exists():
+        return
+    for path in directory.iterdir():
+        try:
+            if path.read_text() == container_id:
+                path.unlink()
+        except FileNotFoundError:
+            continue

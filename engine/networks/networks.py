@@ -1,0 +1,267 @@
+"""Networks: the builtin bridge, host and none, and bridges that users make."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import os
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from engine.errors import Conflict, InvalidArgument, NotFound, NotSupported
+from engine.linux import files
+from engine.model.network import Endpoint, Network
+from engine.networks import addresses
+from engine.networks.rules import ruleset
+from engine.store import records
+from engine.store.journal import Journal
+from engine.store.paths import Paths
+
+DEFAULT = "bridge"
+_POOL = "10.88.0.0/13"
+_DEFAULT_ROOT = Path("/var/lib/tuicon")
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
+_BUILTIN = {"host": "host", "none": "null"}
+_FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+
+
+class NetworkStore:
+    """The networks of a state root; bridges and the nftables table carry a name that is the root's own."""
+
+    def __init__(self, paths: Paths, journal: Journal, is_running: Callable[[str], bool]) -> None:
+        self._paths = paths
+        self._journal = journal
+        self._is_running = is_running
+        self._mark = "" if paths.root == _DEFAULT_ROOT else hashlib.sha256(str(paths.root).encode()).hexdigest()[:6]
+
+    @property
+    def table(self) -> str:
+        """The name of our nftables table."""
+        return f"tuicon_{self._mark}" if self._mark else "tuicon"
+
+    def list(self) -> tuple[Network, ...]:
+        """Return all networks: bridge, host and none first."""
+        made = [self._load(path.parent.name) for path in sorted(self._paths.networks.glob("*/network.json"))]
+        others = [network for network in made if network and network.name != DEFAULT]
+        return (self._default(), *(self._builtin(name) for name in _BUILTIN), *others)
+
+    def get(self, ref: str) -> Network:
+        """Return a network by name, id or unique id prefix.
+
+        Raises:
+            NotFound: There is none.
+        """
+        found = self.list()
+        for network in found:
+            if ref in (network.name, network.id):
+                return network
+        matches = [network for network in found if network.id.startswith(ref)] if ref else []
+        if len(matches) != 1:
+            raise NotFound("network", ref)
+        return matches[0]
+
+    def inspect(self, ref: str) -> dict[str, Any]:
+        """Return a network in docker's JSON shape."""
+        network = self.get(ref)
+        members = {}
+        for path in self._leases(network.name).glob("*.*.*.*"):
+            address = f"{path.name}/{ipaddress.ip_network(network.subnet).prefixlen}"
+            members[path.read_text()] = {"IPv4Address": address, "MacAddress": addresses.mac_of(path.name)}
+        config = [{"Subnet": network.subnet, "Gateway": network.gateway}] if network.subnet else []
+        return {
+            "Name": network.name, "Id": network.id, "Created": network.created_at.isoformat(), "Scope": "local",
+            "Driver": network.driver, "IPAM": {"Driver": "default", "Config": config}, "Internal": network.internal,
+            "Containers": members, "Options": {"com.docker.network.bridge.name": network.bridge} if network.bridge else {},
+            "Labels": network.labels,
+        }  # fmt: skip
+
+    def create(
+        self, name: str, *, subnet: str = "", internal: bool = False, labels: dict[str, str] | None = None
+    ) -> Network:
+        """Make a bridge network.
+
+        Raises:
+            InvalidArgument: The name or the subnet is malformed.
+            Conflict: The name is taken, or the subnet overlaps another network or a route of the host.
+        """
+        self._paths.prepare()
+        if not _NAME.fullmatch(name):
+            raise InvalidArgument(f"invalid network name {name!r}: only letters, digits, _ . - after a letter or digit")
+        with files.FileLock(self._paths.lock("networks")):
+            if any(name == network.name for network in self.list()):
+                raise Conflict(f"network {name} already exists")
+            network = self._new(name, subnet, internal=internal, labels=labels or {})
+            self._save(network)
+        self._journal.append("network", "create", network.id, name)
+        return network
+
+    def remove(self, ref: str) -> None:
+        """Remove a network that no running container uses.
+
+        Raises:
+            Conflict: It is builtin or in use.
+        """
+        network = self.get(ref)
+        if network.builtin:
+            raise Conflict(f"{network.name} is a builtin network and cannot be removed")
+        users = [
+            holder for path in self._leases(network.name).glob("*") if self._is_running(holder := path.read_text())
+        ]
+        if users:
+            raise Conflict(f"network {network.name} is used by container {users[0][:12]}")
+        with files.FileLock(self._paths.lock("networks")):
+            self._paths.discard(self._paths.networks / network.name)
+            self._remove_bridge(network)
+            self._apply_rules()
+        self._journal.append("network", "destroy", network.id, network.name)
+
+    def prepare(self, name: str, container_id: str) -> tuple[Endpoint, Network, Path]:
+        """Make a bridge network ready and lease an address; return the endpoint, the network and the lease file."""
+        self._ensure(self.get(name))
+        network = self.get(name)
+        prefix = ipaddress.ip_network(network.subnet).prefixlen
+        address, path = addresses.lease(
+            self._leases(network.name), network.subnet, network.gateway, container_id, self._is_running
+        )
+        host_interface = f"t{self._mark[:2]}{os.urandom(4).hex()}"
+        endpoint = Endpoint(
+            network=network.name, address=address, prefix_length=prefix, gateway="" if network.internal else network.gateway,
+            mac=addresses.mac_of(address), host_interface=host_interface, interface="eth0",
+        )  # fmt: skip
+        return endpoint, network, path
+
+    def release(self, container_id: str) -> None:
+        """Give back the addresses of a container."""
+        for directory in self._paths.networks.glob("*/leases"):
+            addresses.release(directory, container_id)
+
+    def reset(self) -> None:
+        """Remove all bridges and the nftables table."""
+        from engine.linux import nftables
+
+        for network in self.list():
+            self._remove_bridge(network)
+        nftables.delete_table("inet", self.table)
+        self._ready_file.unlink(missing_ok=True)
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return a sentence for each thing on this host that keeps containers from the network."""
+        from engine.linux import nftables
+
+        try:
+            drops = nftables.foreign_drops(self.table)
+        except OSError as error:
+            return (f"nftables cannot be used, so containers have no way out: {error.strerror}",)
+        return tuple(
+            f"table {table} drops forwarded traffic by policy; containers may have no way out" for table in drops
+        )
+
+    def _leases(self, name: str) -> Path:
+        return self._paths.networks / name / "leases"
+
+    def _builtin(self, name: str) -> Network:
+        made = datetime.fromtimestamp(0, UTC)
+        return Network(hashlib.sha256(name.encode()).hexdigest(), name, _BUILTIN[name], made, builtin=True)
+
+    def _default(self) -> Network:
+        found = self._load(DEFAULT)
+        if found:
+            return found
+        made = datetime.fromtimestamp(0, UTC)
+        return Network(
+            hashlib.sha256(DEFAULT.encode()).hexdigest(),
+            DEFAULT,
+            "bridge",
+            made,
+            builtin=True,
+            bridge=self._bridge_name(DEFAULT),
+        )
+
+    def _load(self, name: str) -> Network | None:
+        try:
+            return records.load(self._paths.networks / name / "network.json", Network)
+        except FileNotFoundError:
+            return None
+
+    def _save(self, network: Network) -> None:
+        self._leases(network.name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        records.save(self._paths.networks / network.name / "network.json", network)
+
+    def _bridge_name(self, name: str) -> str:
+        if name == DEFAULT:
+            return f"tui{self._mark}" if self._mark else "tuicon0"
+        return f"tu{hashlib.sha256((self._mark + name).encode()).hexdigest()[:10]}"
+
+    def _new(self, name: str, subnet: str, *, internal: bool, labels: dict[str, str]) -> Network:
+        from engine.linux import netlink
+
+        taken = (*netlink.subnets(), *(network.subnet for network in self.list() if network.subnet))
+        if subnet:
+            try:
+                parsed = ipaddress.IPv4Network(subnet)
+            except ValueError as error:
+                raise InvalidArgument(f"invalid subnet {subnet!r}: {error}") from error
+            overlapping = [other for other in taken if parsed.overlaps(ipaddress.IPv4Network(other, strict=False))]
+            if overlapping:
+                raise Conflict(f"subnet {subnet} overlaps {overlapping[0]}, which is in use")
+        else:
+            parsed = ipaddress.IPv4Network(addresses.choose_subnet(_POOL, 16 if name == DEFAULT else 24, taken))
+        gateway = str(parsed.network_address + 1)
+        return Network(
+            id=os.urandom(32).hex() if name != DEFAULT else hashlib.sha256(DEFAULT.encode()).hexdigest(), name=name,
+            driver="bridge", created_at=datetime.now(UTC), subnet=str(parsed), gateway=gateway,
+            bridge=self._bridge_name(name), internal=internal, builtin=name == DEFAULT, labels=labels,
+        )  # fmt: skip
+
+    @property
+    def _ready_file(self) -> Path:
+        """Names the networks for which the rules are in force since this boot."""
+        return self._paths.run / "rules"
+
+    def _ensure(self, network: Network) -> None:
+        """Have the bridge and the rules; when they are there this costs two stats."""
+        if network.subnet and self._is_ready(network):
+            return
+        from engine.linux import netlink
+
+        with files.FileLock(self._paths.lock("networks")):
+            current = self._load(network.name)
+            if current is None:
+                current = self._new(network.name, "", internal=False, labels={})
+                self._save(current)
+            prefix = ipaddress.ip_network(current.subnet).prefixlen
+            netlink.ensure_bridge(current.bridge, current.gateway, prefix, current.mtu)
+            if _FORWARDING.read_text().strip() != "1":
+                _FORWARDING.write_text("1")
+            self._apply_rules()
+
+    def _is_ready(self, network: Network) -> bool:
+        if not Path("/sys/class/net", network.bridge).exists():
+            return False
+        try:
+            return network.bridge in self._ready_file.read_text().split()
+        except FileNotFoundError:
+            return False
+
+    def _apply_rules(self) -> None:
+        from engine.linux import nftables
+
+        networks = self.list()
+        try:
+            nftables.run(ruleset(self.table, tuple(network for network in networks if network.subnet)))
+        except nftables.RulesRefused as error:
+            raise NotSupported(
+                f"cannot set up NAT: {error.strerror}", hint="install nftables, or use --network host"
+            ) from error
+        files.write_atomic(
+            self._ready_file, " ".join(network.bridge for network in networks if network.bridge).encode()
+        )
+
+    def _remove_bridge(self, network: Network) -> None:
+        if network.bridge and Path("/sys/class/net", network.bridge).exists():
+            from engine.linux import netlink
+
+            netlink.delete_link(network.bridge)

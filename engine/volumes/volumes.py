@@ -1,0 +1,247 @@
+"""Named and anonymous volumes: directories on the host that outlive their containers."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import stat
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from engine.errors import Conflict, InvalidArgument, NotFound
+from engine.linux import files, inside
+from engine.model.volume import Volume
+from engine.store import records
+from engine.store.journal import Journal
+from engine.store.paths import Paths
+
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,127}")
+_OPAQUE = "trusted.overlay.opaque"
+
+
+class VolumeStore:
+    """The volumes of a state root."""
+
+    def __init__(self, paths: Paths, journal: Journal, users: Callable[[str], tuple[str, ...]]) -> None:
+        self._paths = paths
+        self._journal = journal
+        self._users = users
+
+    def list(self) -> tuple[Volume, ...]:
+        """Return all volumes by name."""
+        names = sorted(path.parent.name for path in self._paths.volumes.glob("*/volume.json"))
+        found = []
+        for name in names:
+            try:
+                found.append(self.get(name))
+            except NotFound:
+                continue  # removed meanwhile
+        return tuple(found)
+
+    def get(self, name: str) -> Volume:
+        """Return a volume.
+
+        Raises:
+            NotFound: There is none.
+        """
+        try:
+            volume = records.load(self._paths.volumes / name / "volume.json", Volume) if _NAME.fullmatch(name) else None
+        except FileNotFoundError:
+            volume = None
+        if volume is None:
+            raise NotFound("volume", name)
+        return Volume(
+            volume.name, volume.driver, volume.mountpoint, volume.created_at, volume.anonymous, volume.labels,
+            used_by=self._users(name),
+        )  # fmt: skip
+
+    def inspect(self, name: str) -> dict[str, Any]:
+        """Return a volume in docker's JSON shape, with its size."""
+        volume = self.get(name)
+        return {
+            "Name": volume.name, "Driver": volume.driver, "Mountpoint": volume.mountpoint, "Scope": "local",
+            "CreatedAt": volume.created_at.isoformat(), "Labels": volume.labels or None, "Options": None,
+            "UsageData": {"Size": self.size(name), "RefCount": len(volume.used_by)},
+        }  # fmt: skip
+
+    def size(self, name: str) -> int:
+        """Return the bytes that a volume's files occupy."""
+        total = 0
+        for directory, _, names in os.walk(self.get(name).mountpoint):
+            for entry in names:
+                try:
+                    total += os.lstat(os.path.join(directory, entry)).st_blocks * 512  # noqa: PTH118 - os.walk
+                except FileNotFoundError:
+                    continue
+        return total
+
+    def create(self, name: str = "", *, labels: dict[str, str] | None = None) -> Volume:
+        """Make a volume, or return the one that has the name already; an empty name makes an anonymous one.
+
+        Raises:
+            InvalidArgument: The name is malformed.
+        """
+        self._paths.prepare()
+        anonymous = not name
+        name = name or os.urandom(32).hex()
+        if not _NAME.fullmatch(name):
+            raise InvalidArgument(
+                f"invalid volume name {name!r}: at least two of letters, digits, _ . -, starting with a letter or digit"
+            )
+        target = self._paths.volumes / name
+        with files.FileLock(self._paths.lock("volumes")):
+            if target.joinpath("volume.json").exists():
+                return self.get(name)
+            files.remove_tree(target)
+            target.joinpath("data").mkdir(mode=0o755, parents=True)
+            volume = Volume(name, "local", str(target / "data"), datetime.now(UTC), anonymous, labels or {})
+            records.save(target / "volume.json", volume)
+        self._journal.append("volume", "create", name, name)
+        return volume
+
+    def remove(self, name: str, *, force: bool = False) -> None:
+        """Remove a volume.
+
+        Raises:
+            NotFound: There is none, and `force` is not given.
+            Conflict: A container uses it.
+        """
+        try:
+            volume = self.get(name)
+        except NotFound:
+            if force:
+                return
+            raise
+        if volume.used_by:
+            raise Conflict(f"volume {name} is used by container {volume.used_by[0][:12]}")
+        self._paths.discard(self._paths.volumes / name)
+        self._journal.append("volume", "destroy", name, name)
+
+    def prune(self) -> tuple[str, ...]:
+        """Remove the anonymous volumes that no container uses; return their names."""
+        gone = tuple(volume.name for volume in self.list() if volume.anonymous and not volume.used_by)
+        for name in gone:
+            self.remove(name, force=True)
+        return gone
+
+    def copy_up(self, name: str, lower_directories: tuple[Path, ...], target: str) -> None:
+        """Fill an empty volume with what the image has at its mount point, the first time it is used.
+
+        Args:
+            name: The volume.
+            lower_directories: The image's layers, top first.
+            target: The path inside the image.
+        """
+        data = Path(self.get(name).mountpoint)
+        if any(data.iterdir()):
+            return
+        _copy_layers(lower_directories, target, data)
+        _remove_whiteouts(data)
+
+
+def _copy_layers(lower_directories: tuple[Path, ...], target: str, data: Path) -> None:
+    """Copy from the top layer down, until one hides those below it."""
+    for layer in lower_directories:
+        root = inside.open_root(layer)
+        try:
+            source = inside.open_inside(root, target, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            continue
+        finally:
+            os.close(root)
+        try:
+            destination = os.open(data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                _copy_directory(source, destination)
+            finally:
+                os.close(destination)
+            if _is_opaque(source):
+                return
+        finally:
+            os.close(source)
+
+
+def _remove_whiteouts(data: Path) -> None:
+    """Remove the marks that kept lower layers' files hidden while copying."""
+    for directory, _, names in os.walk(data):
+        for name in names:
+            path = Path(directory, name)
+            status = path.lstat()
+            if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
+                path.unlink()
+
+
+def _is_opaque(fd: int) -> bool:
+    try:
+        return os.getxattr(fd, _OPAQUE) == b"y"
+    except OSError:
+        return False
+
+
+def _copy_directory(source: int, destination: int) -> None:
+    """Copy what the destination does not have yet; upper layers come first, so they win."""
+    with os.scandir(source) as entries:
+        names = [entry.name for entry in entries]
+    present = set(os.listdir(destination))
+    for name in names:
+        status = os.stat(name, dir_fd=source, follow_symlinks=False)
+        if stat.S_ISDIR(status.st_mode):
+            _copy_subdirectory(source, destination, name, status, is_new=name not in present)
+        elif name not in present:
+            _copy_entry(source, destination, name, status)
+    _copy_attributes(source, destination)
+
+
+def _copy_subdirectory(source: int, destination: int, name: str, status: os.stat_result, *, is_new: bool) -> None:
+    if is_new:
+        os.mkdir(name, 0o700, dir_fd=destination)
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        inner_destination = os.open(name, flags, dir_fd=destination)
+    except NotADirectoryError:
+        return  # an upper layer has something else there
+    inner_source = os.open(name, flags, dir_fd=source)
+    try:
+        _copy_directory(inner_source, inner_destination)
+        if is_new:
+            os.utime(inner_destination, ns=(status.st_atime_ns, status.st_mtime_ns))
+    finally:
+        os.close(inner_source)
+        os.close(inner_destination)
+
+
+def _copy_entry(source: int, destination: int, name: str, status: os.stat_result) -> None:
+    if stat.S_ISLNK(status.st_mode):
+        os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=destination)
+    elif stat.S_ISREG(status.st_mode):
+        reading = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
+        writing = os.open(
+            name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=destination
+        )
+        with os.fdopen(reading, "rb") as from_file, os.fdopen(writing, "wb") as to_file:
+            shutil.copyfileobj(from_file, to_file, 1 << 20)
+            to_file.flush()
+            _copy_attributes(from_file.fileno(), to_file.fileno())
+            os.utime(to_file.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
+        return
+    else:
+        os.mknod(name, status.st_mode, status.st_rdev, dir_fd=destination)
+    os.chown(name, status.st_uid, status.st_gid, dir_fd=destination, follow_symlinks=False)
+
+
+def _copy_attributes(source: int, destination: int) -> None:
+    status = os.fstat(source)
+    os.fchown(destination, status.st_uid, status.st_gid)
+    os.fchmod(destination, stat.S_IMODE(status.st_mode))
+    for name in os.listxattr(source):
+        if name.startswith("trusted.overlay."):
+            continue
+        try:
+            os.setxattr(destination, name, os.getxattr(source, name))
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EPERM):
+                raise
