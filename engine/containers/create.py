@@ -59,17 +59,22 @@ class Creator:
         signal_number(stop_signal)
         _check_mounts(spec)
         container_id = os.urandom(32).hex()
-        name = self._take_name(spec.name, container_id)
+        staged = self._paths.trash / f"create.{container_id[:16]}.{os.getpid()}"
+        staged.mkdir(mode=0o700)
         made: list[str] = []
+        name = ""
         try:
+            name = self._take_name(spec.name, container_id)
             volumes = self._make_volumes(spec, image, made)
             record = Record(
                 container_id, name, image.id, spec.image, command, stop_signal, replace(spec, name=name), spec.limits,
                 datetime.now(UTC), volumes,
             )  # fmt: skip
-            self._write(record)
+            self._write(record, staged)
         except BaseException:
-            self._paths.names.joinpath(name).unlink(missing_ok=True)
+            files.remove_tree(staged)
+            if name:
+                self._paths.names.joinpath(name).unlink(missing_ok=True)
             for volume in made:
                 self._volumes.remove(volume, force=True)
             raise
@@ -95,11 +100,41 @@ class Creator:
                 link.symlink_to(container_id)
             except FileExistsError:
                 holder = os.readlink(link)
-                if self._paths.container(holder).exists() or self._paths.locks.joinpath(f"making-{holder}").exists():
+                if self._is_taken(holder):
                     return False
                 link.unlink()
                 link.symlink_to(container_id)
             return True
+
+    def _is_taken(self, holder: str) -> bool:
+        """Return whether the container behind a name exists or is being made (its link is younger than its files)."""
+        if self._paths.container(holder).exists():
+            return True
+        return any(self._paths.trash.glob(f"create.{holder[:16]}.*"))
+
+    def rename(self, record: Record, name: str) -> None:
+        """Move a container to another name.
+
+        Raises:
+            Conflict: The name is taken.
+        """
+        names.check(name)
+        if name == record.name:
+            raise Conflict(f"the container is already named {name}")
+        self._take_name(name, record.id)
+        renamed = replace(record, name=name, spec=replace(record.spec, name=name))
+        records.save(self._paths.container(record.id) / "record.json", renamed)
+        self.drop_name(record)
+
+    def drop_name(self, record: Record) -> None:
+        """Free a container's name, unless another container has it by now."""
+        link = self._paths.names / record.name
+        with files.FileLock(self._paths.lock("names")):
+            try:
+                if os.readlink(link) == record.id:
+                    link.unlink()
+            except FileNotFoundError:
+                return
 
     def _make_volumes(self, spec: ContainerSpec, image: Image, made: list[str]) -> Volumes:
         wanted = [(mount.source, mount.target, mount.read_only) for mount in spec.mounts if mount.kind == "volume"]
@@ -115,18 +150,11 @@ class Creator:
             found.append((volume.name, target, read_only, not source))
         return tuple(found)
 
-    def _write(self, record: Record) -> None:
-        directory = self._paths.container(record.id)
-        staged = self._paths.trash / f"create.{record.id[:16]}.{os.getpid()}"
-        try:
-            for name in ("upper", "work"):
-                staged.joinpath(name).mkdir(parents=True, mode=0o755)
-            staged.chmod(0o700)
-            records.save(staged / "record.json", record)
-            staged.rename(directory)
-        except BaseException:
-            files.remove_tree(staged)
-            raise
+    def _write(self, record: Record, staged: Path) -> None:
+        for name in ("upper", "work"):
+            staged.joinpath(name).mkdir(mode=0o755)
+        records.save(staged / "record.json", record)
+        staged.rename(self._paths.container(record.id))
 
     def prepare_start(self, record: Record) -> None:
         """Write what the monitor needs: config.json, monitor.json, hosts, hostname, resolv.conf; lease addresses."""

@@ -47,3 +47,44 @@ def open_process(pid: int, start: int) -> int:
         os.close(fd)
         raise ProcessLookupError(f"process {pid} has ended")
     return fd
+
+
+class Stat:
+    """Some fields of /proc/PID/stat; CPU time and start in clock ticks."""
+
+    def __init__(self, name: str, fields: list[bytes]) -> None:
+        self.name = name
+        self.state = fields[0].decode()
+        self.parent = int(fields[1])
+        self.cpu_ticks = int(fields[11]) + int(fields[12])
+        self.start = int(fields[19])
+        self.resident_pages = int(fields[21])
+
+
+def stat_of(pid: int) -> Stat:
+    """Return the fields of a process.
+
+    Raises:
+        FileNotFoundError: There is no such process.
+    """
+    fields = _stat_fields(pid)
+    with open(f"/proc/{pid}/comm", "rb") as file:
+        return Stat(file.read().decode(errors="replace").strip(), fields)
+
+
+def status_of(pid: int) -> dict[str, str]:
+    """Return the lines of /proc/PID/status."""
+    with open(f"/proc/{pid}/status", "rb") as file:
+        lines = file.read().decode(errors="replace").splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def command_line(pid: int) -> str:
+    """Return the arguments of a process, joined by spaces; empty for a zombie."""
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        return file.read(65536).rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
+
+
+def process_ids() -> list[int]:
+    """Return the ids of all processes."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]

@@ -177,7 +177,8 @@ class Monitor:
         self._streams.end(exit_code, oom_killed)
 
     def _record_exit(self, exit_code: int, number: int, oom_killed: bool, error: str) -> None:
-        record = {"exit_code": exit_code, "signal": number, "oom_killed": oom_killed, "error": error,
+        record = {
+            "started_at": self._state.get("started_at"),"exit_code": exit_code, "signal": number, "oom_killed": oom_killed, "error": error,
             "finished_at": files.rfc3339(time.time_ns())}  # fmt: skip
         files.write_atomic(str(self._settings["exit"]), json.dumps(record).encode(), durable=False)
 

@@ -1,0 +1,177 @@
+"""The front door: `Engine` opens a state root, and everything else hangs below it.
+
+    with Engine() as engine:
+        engine.images.build_demo()
+        container = engine.containers.run(ContainerSpec("tuicon/demo", command=("sleep", "60")))
+        engine.containers.update(container.id, lambda limits: replace(limits, cpus=0.5))
+
+All methods are synchronous and may be called from any thread; none needs a terminal.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.store.paths import Paths
+
+if TYPE_CHECKING:
+    from engine.containers.containers import Containers
+    from engine.containers.events import Events
+    from engine.containers.launch import Launcher
+    from engine.containers.records import Registry
+    from engine.containers.session import Session
+    from engine.containers.system import System
+    from engine.containers.usage import Sampler
+    from engine.images.images import ImageStore
+    from engine.model.container import Mount
+    from engine.networks.networks import NetworkStore
+    from engine.store.journal import Journal
+    from engine.volumes.volumes import VolumeStore
+
+    __all__ = [
+        "Containers",
+        "Engine",
+        "Events",
+        "ImageStore",
+        "NetworkStore",
+        "Sampler",
+        "Session",
+        "System",
+        "VolumeStore",
+    ]
+
+DEFAULT_ROOT = Path("/var/lib/tuicon")
+DEFAULT_RUN_ROOT = Path("/run/tuicon")
+
+
+class Engine:
+    """A container engine on one state root. Cheap to make: each room is loaded when it is first used.
+
+    Attributes:
+        root: Records, images, layers, volumes.
+        run_root: What does not survive a reboot.
+    """
+
+    def __init__(self, root: Path = DEFAULT_ROOT, run_root: Path | None = None) -> None:
+        self.root = root.absolute()
+        is_default = self.root == DEFAULT_ROOT
+        self.run_root = (run_root or (DEFAULT_RUN_ROOT if is_default else self.root / "run")).absolute()
+        self._paths = Paths(self.root, self.run_root)
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Engine:
+        """Return the engine."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the engine."""
+        self.close()
+
+    def close(self) -> None:
+        """End the launcher; containers go on."""
+        if "_launcher" in self.__dict__:
+            self._launcher.close()
+
+    def warm(self) -> None:
+        """Start the launcher now, so that the first start takes milliseconds."""
+        self._launcher.warm()
+
+    @cached_property
+    def _launcher(self) -> Launcher:
+        from engine.containers.launch import Launcher
+
+        return Launcher()
+
+    @cached_property
+    def _journal(self) -> Journal:
+        from engine.store.journal import Journal
+
+        return Journal(self._paths.journal, self._paths.lock("journal"))
+
+    @cached_property
+    def _registry(self) -> Registry:
+        from engine.containers.records import Registry
+
+        return Registry(self._paths)
+
+    @cached_property
+    def containers(self) -> Containers:
+        """Containers."""
+        from engine.containers.containers import Containers
+
+        return Containers(
+            self._paths, self._journal, self._registry, self.images, self.networks, self.volumes, self._launcher
+        )
+
+    @cached_property
+    def images(self) -> ImageStore:
+        """Images."""
+        from engine.images.images import ImageStore
+
+        return ImageStore(self._paths, self._journal, self._registry.users_of_image)
+
+    @cached_property
+    def networks(self) -> NetworkStore:
+        """Networks."""
+        from engine.networks.networks import NetworkStore
+
+        return NetworkStore(self._paths, self._journal, self._registry.is_running)
+
+    @cached_property
+    def volumes(self) -> VolumeStore:
+        """Volumes."""
+        from engine.volumes.volumes import VolumeStore
+
+        return VolumeStore(self._paths, self._journal, self._registry.users_of_volume)
+
+    @cached_property
+    def events(self) -> Events:
+        """Events."""
+        from engine.containers.events import Events
+
+        return Events(self._paths, self._journal)
+
+    @cached_property
+    def system(self) -> System:
+        """The host, the state root as a whole, and the demo."""
+        from engine.containers.system import System
+
+        return System(self._paths, self.containers, self.images, self.networks, self.volumes)
+
+
+def parse_volume(text: str) -> Mount:
+    """Parse docker's -v."""
+    from engine.volumes.parse import parse_volume as parse
+
+    return parse(text)
+
+
+def parse_mount(text: str) -> Mount:
+    """Parse docker's --mount."""
+    from engine.volumes.parse import parse_mount as parse
+
+    return parse(text)
+
+
+def parse_tmpfs(text: str) -> Mount:
+    """Parse docker's --tmpfs."""
+    from engine.volumes.parse import parse_tmpfs as parse
+
+    return parse(text)
+
+
+def familiar_reference(reference: str) -> tuple[str, str]:
+    """Return (name, tag) of a reference in the short form that docker prints."""
+    from engine.oci.reference import familiar
+
+    return familiar(reference)
+
+
+def disk_of(path: str) -> str:
+    """Return the disk that a path is on, such as /dev/vda; empty when there is none."""
+    from engine.linux.cgroup.devices import disk_of as find
+
+    return find(path)

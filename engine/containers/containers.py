@@ -1,0 +1,359 @@
+"""The containers of a state root: the room's front."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from engine.containers import inspect as inspection
+from engine.containers import logs as log_reader
+from engine.containers import session as sessions
+from engine.containers import top as processes
+from engine.containers.create import Creator
+from engine.containers.launch import Launcher
+from engine.containers.lifecycle import Lifecycle
+from engine.containers.records import Record, Registry
+from engine.containers.session import Session
+from engine.containers.usage import Sampler
+from engine.errors import Conflict, InvalidArgument, NotFound
+from engine.images.images import ImageStore
+from engine.linux.cgroup.counters import Reader
+from engine.linux.cgroup.devices import block_device
+from engine.model.container import Container, ContainerSpec, ExecSpec, LogEntry, Process
+from engine.model.limits import Limits, LimitsChanged
+from engine.model.status import Status
+from engine.model.usage import Counters
+from engine.networks.networks import NetworkStore
+from engine.oci import resources, runtime_config
+from engine.store import records
+from engine.store.journal import Journal
+from engine.store.paths import Paths
+from engine.volumes.volumes import VolumeStore
+
+
+class Containers:
+    """Create, run, watch and retune containers. A ref is a name, an id, or a unique prefix of an id."""
+
+    def __init__(
+        self, paths: Paths, journal: Journal, registry: Registry, images: ImageStore, networks: NetworkStore,
+        volumes: VolumeStore, launcher: Launcher,
+    ) -> None:  # fmt: skip
+        self._paths = paths
+        self._journal = journal
+        self._registry = registry
+        self._images = images
+        self._volumes = volumes
+        self._launcher = launcher
+        self._creator = Creator(paths, journal, images, networks, volumes)
+        self._lifecycle = Lifecycle(paths, journal, registry, self._creator, launcher, networks, volumes)
+
+    def create(self, spec: ContainerSpec) -> Container:
+        """Create a container without starting it.
+
+        Raises:
+            EngineError: Something asked for is wrong or missing; nothing is left.
+        """
+        return self._registry.container(self._creator.create(spec))
+
+    def start(self, ref: str) -> Container:
+        """Start a container; it is fine when it runs already.
+
+        Raises:
+            StartFailed: Its process could not be started (CommandNotFound, CommandNotExecutable).
+        """
+        container_id = self._registry.resolve(ref)
+        self._lifecycle.start(container_id)
+        try:
+            return self._registry.container(container_id)
+        except NotFound:  # it was quick, and is removed when it ends
+            raise Conflict(f"container {ref} has ended and is removed") from None
+
+    def start_attached(self, ref: str, *, size: tuple[int, int] | None = None, stdin: bool = False) -> Session:
+        """Start a container with a session that misses none of its output.
+
+        Args:
+            ref: The container.
+            size: Rows and columns of its terminal.
+            stdin: Whether input will come; without it the container's stdin is closed.
+        """
+        ours, theirs = sessions.socket_pair()
+        session = Session(ours)
+        try:
+            with theirs:
+                self._lifecycle.start(self._registry.resolve(ref), theirs, size)
+        except BaseException:
+            session.close()
+            raise
+        if not stdin:
+            session.close_stdin()
+        return session
+
+    def run(self, spec: ContainerSpec) -> Container:
+        """Create and start a container; one that cannot start is removed when the spec says auto_remove."""
+        created = self.create(spec)
+        try:
+            self._lifecycle.start(created.id)
+        except BaseException:
+            if spec.auto_remove:
+                self.remove(created.id, force=True, volumes=True)
+            raise
+        try:
+            return self._registry.container(created.id)
+        except NotFound:
+            return created
+
+    def stop(self, ref: str, *, timeout: float | None = None, signal: str | None = None) -> Container:
+        """Stop a container: its stop signal, then KILL.
+
+        Args:
+            ref: The container.
+            timeout: Seconds between the two; None takes the container's, below 0 waits for ever.
+            signal: Instead of its stop signal.
+        """
+        container_id = self._registry.resolve(ref)
+        before = self._registry.container(container_id)
+        self._lifecycle.stop(container_id, timeout, signal)
+        try:
+            return self._registry.container(container_id)
+        except NotFound:  # it was to be removed when it ends
+            return replace(before, status=Status.EXITED, pid=0)
+
+    def kill(self, ref: str, signal: str = "KILL") -> None:
+        """Send a signal to a container's first process.
+
+        Raises:
+            Conflict: It is not running.
+        """
+        self._lifecycle.signal(self._registry.resolve(ref), signal)
+
+    def restart(self, ref: str, *, timeout: float | None = None) -> Container:
+        """Stop a container if it runs, and start it."""
+        container_id = self._registry.resolve(ref)
+        if self._registry.record(container_id).spec.auto_remove:
+            raise Conflict(f"container {ref} is removed when it ends, so it cannot be restarted")
+        self._lifecycle.stop(container_id, timeout, None)
+        self._lifecycle.start(container_id)
+        container = self._registry.container(container_id)
+        self._journal.append("container", "restart", container_id, container.name)
+        return container
+
+    def pause(self, ref: str) -> None:
+        """Freeze all processes of a container."""
+        self._lifecycle.pause(self._registry.resolve(ref), frozen=True)
+
+    def unpause(self, ref: str) -> None:
+        """Let a paused container go on."""
+        self._lifecycle.pause(self._registry.resolve(ref), frozen=False)
+
+    def rename(self, ref: str, name: str) -> None:
+        """Give a container another name."""
+        self._lifecycle.rename(self._registry.resolve(ref), name)
+
+    def wait(self, ref: str, *, timeout: float | None = None) -> int:
+        """Wait for a container's end; return its exit code.
+
+        Raises:
+            TimeoutError: It has not ended in time.
+        """
+        return self._lifecycle.wait(self._registry.resolve(ref), timeout)
+
+    def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:
+        """Remove a container.
+
+        Args:
+            ref: The container.
+            force: Kill it when it runs.
+            volumes: Remove its anonymous volumes too.
+        """
+        self._lifecycle.remove(self._registry.resolve(ref), force=force, volumes=volumes)
+
+    def exec(self, ref: str, spec: ExecSpec, *, size: tuple[int, int] | None = None) -> Session | None:
+        """Run a command in a running container; return its session, None when it is detached.
+
+        Raises:
+            Conflict: The container is not running, or paused.
+            StartFailed: The command cannot be started (CommandNotFound, CommandNotExecutable).
+        """
+        container_id = self._registry.resolve(ref)
+        known = self._registry.known(container_id)
+        record, state = known.record, known.state
+        if state is None:
+            raise Conflict(f"container {record.name} is not running")
+        if known.status is Status.PAUSED:
+            raise Conflict(f"container {record.name} is paused", hint="unpause it first")
+        if not spec.command:
+            raise InvalidArgument("no command was given")
+        exec_id = os.urandom(16).hex()
+        request = {
+            "action": "exec", "id": container_id, "name": record.name, "exec_id": exec_id, "pid": state.pid,
+            "pid_start": state.pid_start, "cgroup": state.cgroup, "process": self._exec_process(record, spec),
+            "tty": spec.tty, "stdin": spec.interactive, "size": list(size) if size else None,
+            "journal": str(self._paths.journal),
+        }  # fmt: skip
+        self._journal.append(
+            "container", "exec_create", container_id, record.name, execID=exec_id, command=" ".join(spec.command)
+        )
+        if spec.detach:
+            self._launcher.ask(request)
+            return None
+        ours, theirs = sessions.socket_pair()
+        try:
+            with theirs:
+                self._launcher.ask(request, theirs)
+        except BaseException:
+            ours.close()
+            raise
+        session = Session(ours)
+        if not spec.interactive:
+            session.close_stdin()
+        return session
+
+    def _exec_process(self, record: Record, spec: ExecSpec) -> dict[str, Any]:
+        settings = self._images.get(record.image_id).settings
+        rights = replace(record.spec, privileged=record.spec.privileged or spec.privileged)
+        hostname = record.spec.hostname or record.id[:12]
+        process = runtime_config.process_of(replace(rights, tty=spec.tty), settings, hostname)
+        process["args"] = list(spec.command)
+        process["env"] = [*process["env"], *spec.env]
+        if spec.user is not None:
+            process["user"] = {"uid": 0, "gid": 0, "username": spec.user}
+        if spec.workdir:
+            process["cwd"] = spec.workdir
+        return process
+
+    def attach(self, ref: str, *, stdin: bool = True) -> Session:
+        """Attach to a running container; output from now on.
+
+        Raises:
+            Conflict: It is not running.
+        """
+        container_id = self._registry.resolve(ref)
+        known = self._registry.known(container_id)
+        if known.state is None:
+            raise Conflict(f"container {known.record.name} is not running")
+        del stdin  # input is sent only when the caller writes
+        self._journal.append("container", "attach", container_id, known.record.name)
+        return sessions.connect(self._paths.running(container_id) / "attach.sock")
+
+    def logs(
+        self, ref: str, *, follow: bool = False, since: datetime | None = None, until: datetime | None = None,
+        tail: int | None = None, stop: threading.Event | None = None,
+    ) -> Iterator[LogEntry]:  # fmt: skip
+        """Yield a container's output.
+
+        Args:
+            ref: The container.
+            follow: Go on until it ends.
+            since: Only newer entries.
+            until: Only older entries.
+            tail: Only so many from the end.
+            stop: Stop soon after it is set.
+        """
+        container_id = self._registry.resolve(ref)
+        if self._registry.record(container_id).spec.log.driver != "json-file":
+            raise Conflict(f"container {ref} keeps no log")
+        path = self._paths.container(container_id) / "log.json"
+        return log_reader.read(
+            path, follow=follow, since=since, until=until, tail=tail, stop=stop,
+            is_running=lambda: self._registry.is_running(container_id),
+        )  # fmt: skip
+
+    def top(self, ref: str) -> tuple[Process, ...]:
+        """Return the processes of a running container.
+
+        Raises:
+            Conflict: It is not running.
+        """
+        group, state = self._lifecycle.group(self._registry.resolve(ref))
+        return processes.processes(group.all_pids(), state.pid)
+
+    def get(self, ref: str) -> Container:
+        """Return a container.
+
+        Raises:
+            NotFound: There is none.
+        """
+        return self._registry.container(self._registry.resolve(ref))
+
+    def list(self, *, all: bool = True) -> tuple[Container, ...]:  # noqa: A002 - docker's word
+        """Return the containers, newest first; only those with processes unless `all`."""
+        found = []
+        for container_id in self._registry.ids():
+            try:
+                container = self._registry.container(container_id)
+            except NotFound:
+                continue  # removed meanwhile
+            if all or container.status.is_alive:
+                found.append(container)
+        return tuple(sorted(found, key=lambda container: container.created_at, reverse=True))
+
+    def inspect(self, ref: str) -> dict[str, Any]:
+        """Return a container in docker's JSON shape."""
+        container = self.get(ref)
+        record = self._registry.record(container.id)
+        volumes: Any = []
+        for name, target, read_only, _ in record.volumes:
+            mountpoint = str(self._paths.volumes / name / "data")
+            volumes.append(
+                {"Type": "volume", "Name": name, "Source": mountpoint, "Destination": target, "RW": not read_only}
+            )
+        return inspection.document(container, volumes, str(self._paths.container(container.id)))
+
+    def update(self, ref: str, change: Callable[[Limits], Limits]) -> LimitsChanged:
+        """Change the limits of a container, in the kernel at once when it runs; all or nothing.
+
+        Args:
+            ref: The container.
+            change: From the limits in force to those wanted.
+
+        Raises:
+            InvalidArgument: No kernel would take them.
+            CgroupError: This kernel refuses them; nothing is changed.
+        """
+        container_id = self._registry.resolve(ref)
+        with self._lifecycle.lock(container_id):
+            known = self._registry.known(container_id)
+            before, after = known.record.limits, change(known.record.limits)
+            resources.validate(after, os.cpu_count() or 1)
+            if known.state:
+                wanted = resources.resources(after, block_device, before)
+                if after.cpuset_cpus is None and before.cpuset_cpus is not None:
+                    wanted.setdefault("cpu", {})["cpus"] = f"0-{(os.cpu_count() or 1) - 1}"
+                self._lifecycle.group(container_id)[0].apply(wanted)
+            records.save(self._paths.container(container_id) / "record.json", replace(known.record, limits=after))
+        self._journal.append("container", "update", container_id, known.record.name, **_difference(before, after))
+        return LimitsChanged(container_id, before, after)
+
+    def counters(self, ref: str) -> Counters:
+        """Return one reading of a running container's counters.
+
+        Raises:
+            Conflict: It is not running.
+        """
+        group, state = self._lifecycle.group(self._registry.resolve(ref))
+        reader = Reader(group.version, group.paths, state.pid)
+        try:
+            return reader.read()
+        finally:
+            reader.close()
+
+    def sampler(self) -> Sampler:
+        """Return a sampler of all running containers."""
+        return Sampler(self._paths, self._registry)
+
+    def prune(self) -> tuple[str, ...]:
+        """Remove all containers without processes; return their ids."""
+        gone = tuple(container.id for container in self.list() if not container.status.is_alive)
+        for container_id in gone:
+            self.remove(container_id)
+        return gone
+
+
+def _difference(before: Limits, after: Limits) -> dict[str, str]:
+    names = Limits.__dataclass_fields__
+    pairs = ((name, getattr(before, name), getattr(after, name)) for name in names)
+    return {name: f"{old} -> {new}" for name, old, new in pairs if old != new}
