@@ -1,0 +1,35 @@
+"""tuicon: arguments → Engine → console or command."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> int:
+    """Run the program; return its exit code."""
+    from tuicon.cli import parser
+    from tuicon.cli.failure import Usage, complain
+
+    words = sys.argv[1:]
+    try:
+        arguments = parser.build().parse_args(words)
+    except Usage as error:
+        complain(str(error), "see: tuicon --help")
+        return 125 if parser.EXIT_125 & set(words[:3]) else 2
+    from engine.api import Engine
+
+    with Engine(arguments.root, arguments.run_root) as engine:
+        if arguments.verb:
+            from tuicon.cli.main import run
+
+            return run(engine, arguments)
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            complain("the console needs a terminal", "see: tuicon --help")
+            return 2
+        from tuicon.app import run_console
+
+        return run_console(engine)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

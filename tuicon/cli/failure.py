@@ -1,0 +1,24 @@
+"""Errors of the command line: one sentence on stderr, and docker's exit code."""
+
+from __future__ import annotations
+
+import sys
+
+
+class Exit(Exception):
+    """Ends the program with an exit code; what had to be said is said."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Usage(Exception):
+    """The command line is wrong; str() is one sentence."""
+
+
+def complain(text: str, hint: str = "") -> None:
+    """Say what is wrong."""
+    print(f"tuicon: {text}", file=sys.stderr)
+    if hint:
+        print(f"        {hint}", file=sys.stderr)

@@ -1,0 +1,269 @@
+"""Lists: ps, images, networks, volumes, stats."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import sys
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from engine.model.container import Container
+from engine.model.status import Status
+from tuicon.cli import output
+from tuicon.cli.failure import Usage
+from tuicon.model import units
+
+if TYPE_CHECKING:
+    from engine.api import Engine
+    from engine.model.usage import Usage as ResourceUsage
+
+Item = TypeVar("Item")
+_COMMAND_WIDTH = 20
+_STATS = ("CONTAINER ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "MEM %", "NET I/O", "BLOCK I/O", "PIDS")
+_STATS_KEYS = ("ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "NetIO", "BlockIO", "PIDs")
+
+
+def status_text(container: Container, now: datetime) -> str:
+    """Return docker's status column: "Up 5 minutes", "Exited (0) 3 hours ago"."""
+    if container.status is Status.CREATED:
+        return "Created"
+    if container.status.is_alive and container.started_at:
+        paused = " (Paused)" if container.status is Status.PAUSED else ""
+        return f"Up {units.ago(container.started_at, now)}{paused}"
+    ended = units.ago(container.finished_at, now) if container.finished_at else "some time"
+    return f"Exited ({container.exit_code if container.exit_code is not None else 255}) {ended} ago"
+
+
+def filtered(items: Iterable[Item], filters: list[str], tests: dict[str, Callable[[Item, str], bool]]) -> list[Item]:
+    """Return the items that fit: filters of one key are alternatives, keys add up.
+
+    Raises:
+        Usage: A filter is malformed or unknown.
+    """
+    wanted: dict[str, list[str]] = {}
+    for text in filters:
+        key, equals, value = text.partition("=")
+        if not equals or key not in tests:
+            raise Usage(f"unknown filter {text!r}: known are {', '.join(sorted(tests))}")
+        wanted.setdefault(key, []).append(value)
+    return [
+        item
+        for item in items
+        if all(any(tests[key](item, value) for value in values) for key, values in wanted.items())
+    ]
+
+
+def _has_label(labels: dict[str, str], wanted: str) -> bool:
+    name, equals, value = wanted.partition("=")
+    return name in labels and (not equals or labels[name] == value)
+
+
+_CONTAINER_TESTS: dict[str, Callable[[Container, str], bool]] = {
+    "name": lambda container, value: value in container.name,
+    "id": lambda container, value: container.id.startswith(value),
+    "status": lambda container, value: container.status == value,
+    "label": lambda container, value: _has_label(container.spec.labels, value),
+    "ancestor": lambda container, value: (
+        value in (container.image, container.image_id) or container.image_id.removeprefix("sha256:").startswith(value)
+    ),
+    "exited": lambda container, value: container.status is Status.EXITED and str(container.exit_code) == value,
+    "network": lambda container, value: container.spec.network == value,
+    "volume": lambda container, value: any(value in (mount.source, mount.target) for mount in container.spec.mounts),
+}
+
+
+def ps(engine: Engine, arguments: argparse.Namespace) -> int:
+    """Tuicon ps."""
+    count = 1 if arguments.latest else arguments.last
+    asks_status = any(item.startswith(("status=", "exited=")) for item in arguments.filter)
+    found = filtered(
+        engine.containers.list(all=arguments.all or count is not None or asks_status),
+        arguments.filter,
+        _CONTAINER_TESTS,
+    )
+    found = found[:count] if count is not None else found
+    if arguments.quiet:
+        for container in found:
+            print(container.id if arguments.no_trunc else container.short_id)
+        return 0
+    if arguments.json:
+        output.as_json(found)
+        return 0
+    now = datetime.now(UTC)
+    records = [_container_record(container, now, whole=arguments.no_trunc) for container in found]
+    if arguments.format:
+        output.formatted(arguments.format, records)
+        return 0
+    keys = ("ID", "Image", "Command", "CreatedAgo", "Status", "Networks", "Names")
+    titles = ("CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "NETWORK", "NAMES")
+    output.table(titles, [[record[key] for key in keys] for record in records])
+    return 0
+
+
+def _container_record(container: Container, now: datetime, *, whole: bool) -> dict[str, Any]:
+    command = " ".join(container.command)
+    if not whole and len(command) > _COMMAND_WIDTH:
+        command = command[: _COMMAND_WIDTH - 1] + "…"
+    return {
+        "ID": container.id if whole else container.short_id,
+        "Image": container.image,
+        "Command": f'"{command}"',
+        "CreatedAt": str(container.created_at),
+        "CreatedAgo": f"{units.ago(container.created_at, now)} ago",
+        "RunningFor": f"{units.ago(container.created_at, now)} ago",
+        "Status": status_text(container, now),
+        "State": str(container.status),
+        "Names": container.name,
+        "Labels": ",".join(f"{name}={value}" for name, value in container.spec.labels.items()),
+        "Networks": container.spec.network,
+        "Mounts": ",".join(mount.source or mount.target for mount in container.spec.mounts),
+        "Ports": "",
+        "Size": "",
+    }
+
+
+def images(engine: Engine, arguments: argparse.Namespace) -> int:
+    """Tuicon images."""
+    from engine.api import familiar_reference
+
+    now = datetime.now(UTC)
+    records: list[dict[str, Any]] = []
+    for image in engine.images.list():
+        for reference in image.references or ("",):
+            name, tag = familiar_reference(reference) if reference else ("<none>", "<none>")
+            created = f"{units.ago(image.created_at, now)} ago" if image.created_at else "N/A"
+            records.append({
+                "Repository": name, "Tag": tag, "ID": image.id if arguments.no_trunc else image.short_id,
+                "CreatedSince": created, "CreatedAt": str(image.created_at or ""), "Size": units.size(image.size),
+                "Digest": image.digest or "<none>", "Labels": image.settings.labels,
+            })  # fmt: skip
+    tests: dict[str, Callable[[dict[str, Any], str], bool]] = {
+        "reference": lambda record, value: (
+            fnmatch.fnmatch(record["Repository"], value)
+            or fnmatch.fnmatch(f"{record['Repository']}:{record['Tag']}", value)
+        ),
+        "dangling": lambda record, value: (record["Repository"] == "<none>") == (value == "true"),
+        "label": lambda record, value: _has_label(record["Labels"], value),
+    }
+    wanted = [*arguments.filter, *([f"reference={arguments.reference}"] if arguments.reference else [])]
+    found = filtered(records, wanted, tests)
+    if arguments.quiet:
+        for image_id in dict.fromkeys(record["ID"] for record in found):
+            print(image_id)
+    elif arguments.json:
+        output.as_json(found)
+    elif arguments.format:
+        output.formatted(arguments.format, found)
+    else:
+        keys = ("Repository", "Tag", "ID", "CreatedSince", "Size")
+        output.table(
+            ("REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"), [[record[key] for key in keys] for record in found]
+        )
+    return 0
+
+
+def networks(engine: Engine, arguments: argparse.Namespace) -> int:
+    """Tuicon network ls."""
+    records = [
+        {"ID": network.id if arguments.no_trunc else network.id[:12], "Name": network.name, "Driver": network.driver,
+            "Scope": "local", "Subnet": network.subnet, "Labels": network.labels}
+        for network in engine.networks.list()
+    ]  # fmt: skip
+    _print(arguments, records, ("ID", "Name", "Driver", "Subnet"), ("NETWORK ID", "NAME", "DRIVER", "SUBNET"), "ID")
+    return 0
+
+
+def volumes(engine: Engine, arguments: argparse.Namespace) -> int:
+    """Tuicon volume ls."""
+    records = [
+        {"Driver": volume.driver, "Name": volume.name, "Mountpoint": volume.mountpoint, "Labels": volume.labels,
+            "Scope": "local", "UsedBy": str(len(volume.used_by))}
+        for volume in engine.volumes.list()
+    ]  # fmt: skip
+    _print(arguments, records, ("Driver", "Name", "UsedBy"), ("DRIVER", "VOLUME NAME", "USED BY"), "Name")
+    return 0
+
+
+def _print(
+    arguments: argparse.Namespace,
+    records: list[dict[str, Any]],
+    keys: tuple[str, ...],
+    titles: tuple[str, ...],
+    quiet: str,
+) -> None:
+    tests: dict[str, Callable[[dict[str, Any], str], bool]] = {
+        "name": lambda record, value: value in record["Name"],
+        "driver": lambda record, value: record["Driver"] == value,
+        "label": lambda record, value: _has_label(record["Labels"], value),
+    }
+    found = filtered(records, arguments.filter, tests)
+    if arguments.quiet:
+        for record in found:
+            print(record[quiet])
+    elif arguments.json:
+        output.as_json(found)
+    elif arguments.format:
+        output.formatted(arguments.format, found)
+    else:
+        output.table(titles, [[record[key] for key in keys] for record in found])
+
+
+def stats(engine: Engine, arguments: argparse.Namespace) -> int:
+    """Tuicon stats."""
+    wanted = {engine.containers.get(ref).id for ref in arguments.containers}
+    sampler = engine.containers.sampler()
+    streams = not arguments.no_stream
+    sampler.sample()
+    in_place = streams and sys.stdout.isatty() and not (arguments.json or arguments.format)
+    try:
+        while True:
+            time.sleep(1)
+            _print_stats(arguments, _stats_records(engine, arguments, sampler.sample(), wanted), in_place=in_place)
+            if not streams:
+                return 0
+    finally:
+        sampler.close()
+
+
+def _stats_records(
+    engine: Engine, arguments: argparse.Namespace, usages: dict[str, ResourceUsage], wanted: set[str]
+) -> list[dict[str, Any]]:
+    found = []
+    for container in engine.containers.list(all=arguments.all or bool(wanted)):
+        if wanted and container.id not in wanted:
+            continue
+        usage = usages.get(container.id)
+        cells = _stats_cells(usage)
+        short = container.id if arguments.no_trunc else container.short_id
+        found.append(dict(zip(_STATS_KEYS, (short, container.name, *cells), strict=True)) | {"usage": usage})
+    return found
+
+
+def _stats_cells(usage: ResourceUsage | None) -> tuple[str, ...]:
+    if usage is None:
+        return ("0.00%", "0B / 0B", "0.00%", "0B / 0B", "0B / 0B", "0")
+    counters = usage.counters
+    limit = units.size(counters.memory_limit_bytes) if counters.memory_limit_bytes else "none"
+    return (
+        f"{usage.cpu_percent:.2f}%",
+        f"{units.size(counters.memory_bytes)} / {limit}",
+        f"{usage.memory_percent:.2f}%",
+        f"{units.size(counters.rx_bytes)} / {units.size(counters.tx_bytes)}",
+        f"{units.size(counters.read_bytes)} / {units.size(counters.write_bytes)}",
+        str(counters.pids),
+    )
+
+
+def _print_stats(arguments: argparse.Namespace, records: list[dict[str, Any]], *, in_place: bool) -> None:
+    if in_place:
+        sys.stdout.write("\x1b[H\x1b[J")
+    if arguments.json:
+        output.json_line(records)
+    elif arguments.format:
+        output.formatted(arguments.format, records)
+    else:
+        output.table(_STATS, [[record[key] for key in _STATS_KEYS] for record in records])
+    sys.stdout.flush()

@@ -1,0 +1,90 @@
+"""Runs one command: finds its function, loads its module, turns errors into sentences and exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from tuicon.cli.failure import Exit, Usage, complain
+
+if TYPE_CHECKING:
+    from engine.api import Engine
+
+_CONTAINERS = ("run create start stop restart kill pause unpause rename wait rm attach logs top update").split()
+_FUNCTIONS = {
+    **{verb: ("containers", verb) for verb in _CONTAINERS},
+    "exec": ("containers", "exec_"), "container prune": ("containers", "prune"), "ps": ("listing", "ps"),
+    "images": ("listing", "images"), "stats": ("listing", "stats"), "network ls": ("listing", "networks"),
+    "volume ls": ("listing", "volumes"), "load": ("images", "load"), "import": ("images", "import_"),
+    "rmi": ("images", "rmi"), "tag": ("images", "tag"), "inspect": ("system", "inspect"),
+    "container inspect": ("system", "inspect"), "image inspect": ("system", "inspect"),
+    "network inspect": ("system", "inspect"), "volume inspect": ("system", "inspect"),
+    "network create": ("system", "network_create"), "network rm": ("system", "network_rm"),
+    "volume create": ("system", "volume_create"), "volume rm": ("system", "volume_rm"),
+    "volume prune": ("system", "volume_prune"), "events": ("system", "events"), "version": ("system", "version"),
+    "info": ("system", "info"), "system reset": ("system", "reset"), "demo": ("system", "demo"),
+    "completion": ("system", "completion"), "__complete": ("system", "complete"),
+}  # fmt: skip
+_ANYBODY = frozenset({"version", "completion"})
+_STARTING = frozenset({"run", "exec", "start"})
+
+
+def run(engine: Engine, arguments: argparse.Namespace) -> int:
+    """Run the command; return the exit code."""
+    verb = arguments.verb
+    if verb.endswith(" --help"):
+        arguments.group_parser.print_help()
+        return 0
+    if os.geteuid() != 0 and verb not in _ANYBODY:
+        complain("containers need root: namespaces, mounts and cgroups", "try: sudo tuicon " + " ".join(sys.argv[1:]))
+        return _code_of(verb)
+    try:
+        module, function = _FUNCTIONS[verb]
+        code: int = getattr(import_module(f"tuicon.cli.{module}"), function)(engine, arguments)
+        sys.stdout.flush()
+    except Exit as exit_:
+        return exit_.code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:  # the edge: what is known becomes a sentence, what is not is raised again
+        if arguments.debug:
+            raise
+        return _explain(verb, error)
+    return code
+
+
+def _explain(verb: str, error: Exception) -> int:
+    """Say what went wrong; return the exit code.
+
+    Raises:
+        Exception: The error itself, when it is none that is meant to happen.
+    """
+    from engine.errors import EngineError
+
+    if isinstance(error, EngineError):
+        complain(str(error), error.hint)
+        return _code_of(verb, error.exit_code)
+    if isinstance(error, Usage | ValueError):
+        complain(str(error))
+    elif isinstance(error, ExceptionGroup):
+        for one in error.exceptions:
+            complain(str(one))
+    elif isinstance(error, OSError):
+        named = f": {error.filename}" if error.filename and error.strerror else ""
+        complain(f"{error.strerror or error}{named}")
+    else:
+        raise error
+    return _code_of(verb)
+
+
+def _code_of(verb: str, code: int = 1) -> int:
+    """Return docker's exit code: run and create give 125 for what the engine refuses, other verbs 1."""
+    if code in (126, 127) and verb in _STARTING:
+        return code
+    return 125 if verb in ("run", "create") else 1

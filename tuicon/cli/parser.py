@@ -1,0 +1,380 @@
+"""The parser: docker's verbs, grouped and alone; building it imports nothing but argparse."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from tuicon.cli import limits
+from tuicon.cli.failure import Usage
+from tuicon.cli.terminal import DEFAULT_DETACH_KEYS
+
+Add = Callable[[argparse.ArgumentParser], None]
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are ours to print."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """Raise instead of exiting with argparse's own code."""
+        verb = self.prog.removeprefix("tuicon").strip()
+        raise Usage(f"{verb}: {message}" if verb else message)
+
+
+def _flag(parser: argparse.ArgumentParser, *names: str, help: str) -> None:  # noqa: A002 - argparse's word
+    parser.add_argument(*names, action="store_true", help=help)
+
+
+def _list(parser: argparse.ArgumentParser, *names: str, metavar: str, help: str) -> None:  # noqa: A002 - argparse's word
+    parser.add_argument(*names, action="append", default=[], metavar=metavar, help=help)
+
+
+def _containers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("containers", nargs="+", metavar="CONTAINER")
+
+
+def _container(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("container", metavar="CONTAINER")
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    _flag(parser, "--json", help="print JSON")
+
+
+def _listing(parser: argparse.ArgumentParser) -> None:
+    _flag(parser, "-q", "--quiet", help="only ids")
+    _flag(parser, "--no-trunc", help="whole ids and commands")
+    _list(parser, "-f", "--filter", metavar="KEY=VALUE", help="only what fits")
+    parser.add_argument("--format", metavar="TEMPLATE", help="json, table …, or text with {{.Field}}")
+    _json(parser)
+
+
+def _spec(parser: argparse.ArgumentParser) -> None:
+    _flag(parser, "-i", "--interactive", help="keep stdin open")
+    _flag(parser, "-t", "--tty", help="give it a pseudo-terminal")
+    _flag(parser, "--rm", help="remove it when it ends")
+    parser.add_argument("--name", default="", help="its name")
+    _list(parser, "-e", "--env", metavar="NAME[=VALUE]", help="set an environment variable")
+    _list(parser, "--env-file", metavar="FILE", help="read environment variables from a file")
+    parser.add_argument("-u", "--user", metavar="USER[:GROUP]", help="user name or uid")
+    parser.add_argument("-w", "--workdir", metavar="DIR", help="working directory")
+    parser.add_argument("-h", "--hostname", default="", help="host name")
+    parser.add_argument("--domainname", default="", help="domain name")
+    parser.add_argument("--entrypoint", help="replace the image's entrypoint")
+    _list(parser, "-l", "--label", metavar="NAME=VALUE", help="set a label")
+    parser.add_argument(
+        "--network", "--net", default="bridge", metavar="NETWORK", help="bridge, host, none, or a network"
+    )
+    _list(parser, "-v", "--volume", metavar="[SOURCE:]TARGET[:ro]", help="mount a directory or a volume")
+    _list(parser, "--mount", metavar="type=…,source=…,target=…", help="mount a bind, volume or tmpfs")
+    _list(parser, "--tmpfs", metavar="TARGET[:OPTIONS]", help="mount a tmpfs")
+    _list(parser, "--add-host", metavar="NAME:ADDRESS", help="add a line to /etc/hosts")
+    _list(parser, "--dns", metavar="ADDRESS", help="use this name server")
+    _list(parser, "--dns-search", metavar="DOMAIN", help="use this search domain")
+    _list(parser, "--cap-add", metavar="NAME", help="add a capability")
+    _list(parser, "--cap-drop", metavar="NAME", help="drop a capability")
+    _flag(parser, "--privileged", help="all capabilities, nothing masked")
+    _flag(parser, "--read-only", help="read-only root file system")
+    parser.add_argument("--shm-size", default="64m", metavar="SIZE", help="size of /dev/shm")
+    parser.add_argument("--stop-signal", metavar="SIGNAL", help="signal that stops it")
+    parser.add_argument("--stop-timeout", type=float, default=10.0, metavar="SECONDS", help="wait before KILL")
+    parser.add_argument("--log-driver", default="json-file", choices=("json-file", "none"), help="where output goes")
+    _list(parser, "--log-opt", metavar="NAME=VALUE", help="max-size, max-file")
+    _list(parser, "--security-opt", metavar="OPTION", help="no-new-privileges[=true|false]")
+    parser.add_argument("--cidfile", metavar="FILE", help="write its id to a file")
+    limits.add_flags(parser)
+    parser.add_argument("--help", action="help", help="show this text")
+    parser.add_argument("image", metavar="IMAGE")
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="replaces the image's command")
+
+
+def _run(parser: argparse.ArgumentParser) -> None:
+    _flag(parser, "-d", "--detach", help="run in the background and print the id")
+    _attaching(parser)
+    _spec(parser)
+
+
+def _attaching(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--detach-keys", default=DEFAULT_DETACH_KEYS, metavar="KEYS", help="keys that leave it running")
+    parser.add_argument(
+        "--sig-proxy", default="true", choices=("true", "false"), help="send it the signals that we get"
+    )
+
+
+def _start(parser: argparse.ArgumentParser) -> None:
+    _flag(parser, "-a", "--attach", help="show its output and wait for it")
+    _flag(parser, "-i", "--interactive", help="send it our input")
+    _attaching(parser)
+    _containers(parser)
+
+
+def _stop(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-t", "--timeout", "--time", type=float, metavar="SECONDS", help="wait before KILL, -1 for ever"
+    )
+    parser.add_argument("-s", "--signal", metavar="SIGNAL", help="instead of its stop signal")
+    _containers(parser)
+
+
+def _restart(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-t", "--timeout", "--time", type=float, metavar="SECONDS", help="wait before KILL")
+    _containers(parser)
+
+
+def _kill(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-s", "--signal", default="KILL", metavar="SIGNAL", help="the signal")
+    _containers(parser)
+
+
+def _rename(parser: argparse.ArgumentParser) -> None:
+    _container(parser)
+    parser.add_argument("name", metavar="NAME")
+
+
+def _rm(parser: argparse.ArgumentParser) -> None:
+    _flag(parser, "-f", "--force", help="kill it when it runs")
+    _flag(parser, "-v", "--volumes", help="remove its anonymous volumes too")
+    _containers(parser)
+
+
+def _ps(parser: argparse.ArgumentParser) -> None:
+    _flag(parser, "-a", "--all", help="also those that do not run")
+    parser.add_argument("-n", "--last", type=int, metavar="N", help="the newest N, running or not")
+    _flag(parser, "-l", "--latest", help="the newest one, running or not")
+    _listing(parser)
+
+
+def _exec(parser: argparse.ArgumentParser) -> None:
+    _flag(parser, "-d", "--detach", help="run in the background")
+    _flag(parser, "-i", "--interactive", help="send it our input")
+    _flag(parser, "-t", "--tty", help="give it a pseudo-terminal")
+    _flag(parser, "--privileged", help="all capabilities")
+    _list(parser, "-e", "--env", metavar="NAME[=VALUE]", help="set an environment variable")
+    _list(parser, "--env-file", metavar="FILE", help="read environment variables from a file")
+    parser.add_argument("-u", "--user", metavar="USER[:GROUP]", help="user name or uid")
+    parser.add_argument("-w", "--workdir", metavar="DIR", help="working directory")
+    parser.add_argument("--detach-keys", default=DEFAULT_DETACH_KEYS, metavar="KEYS", help="keys that leave it running")
+    _container(parser)
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND")
+
+
+def _attach(parser: argparse.ArgumentParser) -> None:
+    _flag(parser, "--no-stdin", help="send it no input")
+    _attaching(parser)
+    _container(parser)
+
+
+def _logs(parser: argparse.ArgumentParser) -> None:
+    _flag(parser, "-f", "--follow", help="go on until it ends")
+    parser.add_argument("--since", metavar="TIME", help="10m, a Unix time, or RFC 3339")
+    parser.add_argument("--until", metavar="TIME", help="10m, a Unix time, or RFC 3339")
+    parser.add_argument("-n", "--tail", default="all", metavar="N", help="only the last N lines")
+    _flag(parser, "-t", "--timestamps", help="show when each line came")
+    _json(parser)
+    _container(parser)
+
+
+def _top(parser: argparse.ArgumentParser) -> None:
+    _json(parser)
+    _container(parser)
+
+
+def _stats(parser: argparse.ArgumentParser) -> None:
+    _flag(parser, "-a", "--all", help="also those that do not run")
+    _flag(parser, "--no-stream", help="print once")
+    _flag(parser, "--no-trunc", help="whole ids")
+    parser.add_argument("--format", metavar="TEMPLATE", help="json, table …, or text with {{.Field}}")
+    _json(parser)
+    parser.add_argument("containers", nargs="*", metavar="CONTAINER")
+
+
+def _update(parser: argparse.ArgumentParser) -> None:
+    limits.add_flags(parser)
+    _containers(parser)
+
+
+def _load(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-i", "--input", type=Path, metavar="FILE", help="archive or OCI layout; default stdin")
+    _flag(parser, "-q", "--quiet", help="print nothing")
+
+
+def _import(parser: argparse.ArgumentParser) -> None:
+    _list(parser, "-c", "--change", metavar="INSTRUCTION", help="CMD, ENTRYPOINT, ENV, USER, WORKDIR or LABEL")
+    parser.add_argument("source", metavar="FILE|-")
+    parser.add_argument("reference", nargs="?", default="", metavar="REFERENCE")
+
+
+def _images(parser: argparse.ArgumentParser) -> None:
+    _flag(parser, "-a", "--all", help="all images (there are no hidden ones)")
+    _listing(parser)
+    parser.add_argument("reference", nargs="?", metavar="REFERENCE")
+
+
+def _rmi(parser: argparse.ArgumentParser) -> None:
+    _flag(parser, "-f", "--force", help="remove all references")
+    parser.add_argument("images", nargs="+", metavar="IMAGE")
+
+
+def _tag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("image", metavar="IMAGE")
+    parser.add_argument("reference", metavar="REFERENCE")
+
+
+def _inspect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-f", "--format", metavar="TEMPLATE", help="text with {{.Field}} and {{json .Field}}")
+    parser.add_argument("--type", choices=("container", "image", "network", "volume"), help="only objects of this kind")
+    _json(parser)
+    parser.add_argument("names", nargs="+", metavar="NAME")
+
+
+def _events(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--since", metavar="TIME", help="10m, a Unix time, or RFC 3339")
+    parser.add_argument("--until", metavar="TIME", help="10m, a Unix time, or RFC 3339; ends the stream")
+    _list(parser, "-f", "--filter", metavar="KEY=VALUE", help="container, event, image, type")
+    parser.add_argument("--format", metavar="TEMPLATE", help="json, or text with {{.Field}}")
+    _json(parser)
+
+
+def _names_only(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="+", metavar="NAME")
+
+
+def _network_create(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--subnet", default="", metavar="CIDR", help="its addresses; default a free /24")
+    _flag(parser, "--internal", help="no way out")
+    parser.add_argument("-d", "--driver", default="bridge", choices=("bridge",), help="kind of network")
+    _list(parser, "--label", metavar="NAME=VALUE", help="set a label")
+    parser.add_argument("name", metavar="NAME")
+
+
+def _volume_create(parser: argparse.ArgumentParser) -> None:
+    _list(parser, "--label", metavar="NAME=VALUE", help="set a label")
+    parser.add_argument("name", nargs="?", default="", metavar="NAME")
+
+
+def _volume_rm(parser: argparse.ArgumentParser) -> None:
+    _flag(parser, "-f", "--force", help="it is fine when there is none")
+    _names_only(parser)
+
+
+def _forced(parser: argparse.ArgumentParser) -> None:
+    _flag(parser, "-f", "--force", help="do not ask")
+
+
+def _nothing(_parser: argparse.ArgumentParser) -> None:
+    return
+
+
+def _demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("up", "down", "image"))
+
+
+def _completion(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", choices=("bash", "zsh"))
+
+
+def _complete(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("kind", choices=("containers", "images", "networks", "volumes"))
+
+
+_CONTAINER_VERBS: dict[str, tuple[str, Add]] = {
+    "run": ("create a container and start it", _run),
+    "create": ("create a container", _spec),
+    "start": ("start containers", _start),
+    "stop": ("stop containers", _stop),
+    "restart": ("restart containers", _restart),
+    "kill": ("send containers a signal", _kill),
+    "pause": ("freeze all processes of containers", _containers),
+    "unpause": ("let paused containers go on", _containers),
+    "rename": ("give a container another name", _rename),
+    "wait": ("wait for containers to end, print their exit codes", _containers),
+    "rm": ("remove containers", _rm),
+    "ps": ("list containers", _ps),
+    "exec": ("run a command in a running container", _exec),
+    "attach": ("attach to a running container", _attach),
+    "logs": ("show a container's output", _logs),
+    "top": ("list a container's processes", _top),
+    "stats": ("show the resource use of containers", _stats),
+    "update": ("change the limits of containers, running ones at once", _update),
+}
+_IMAGE_VERBS: dict[str, tuple[str, Add]] = {
+    "load": ("load images from an archive", _load),
+    "import": ("make an image from a tar of a root file system", _import),
+    "images": ("list images", _images),
+    "rmi": ("remove images", _rmi),
+    "tag": ("give an image one more name", _tag),
+}
+_OTHER_VERBS: dict[str, tuple[str, Add]] = {
+    "inspect": ("show all that is known of objects, as JSON", _inspect),
+    "events": ("show what happens", _events),
+    "version": ("show versions", _json),
+    "info": ("show the host and the engine", _json),
+    "demo": ("start or remove three demo containers, or make their image", _demo),
+    "completion": ("print a completion script", _completion),
+}
+_GROUPS: dict[str, tuple[str, dict[str, tuple[str, Add]]]] = {
+    "container": ("work with containers", {
+        **{name: verb for name, verb in _CONTAINER_VERBS.items() if name != "ps"},
+        "ls": _CONTAINER_VERBS["ps"], "inspect": _OTHER_VERBS["inspect"], "prune": ("remove those that do not run", _forced),
+    }),
+    "image": ("work with images", {
+        "ls": _IMAGE_VERBS["images"], "rm": _IMAGE_VERBS["rmi"], "load": _IMAGE_VERBS["load"],
+        "import": _IMAGE_VERBS["import"], "tag": _IMAGE_VERBS["tag"], "inspect": _OTHER_VERBS["inspect"],
+    }),
+    "network": ("work with networks", {
+        "ls": ("list networks", _listing), "inspect": _OTHER_VERBS["inspect"], "create": ("make a network", _network_create),
+        "rm": ("remove networks", _names_only),
+    }),
+    "volume": ("work with volumes", {
+        "ls": ("list volumes", _listing), "inspect": _OTHER_VERBS["inspect"], "create": ("make a volume", _volume_create),
+        "rm": ("remove volumes", _volume_rm), "prune": ("remove unused anonymous volumes", _forced),
+    }),
+    "system": ("work with the whole", {
+        "info": _OTHER_VERBS["info"], "events": _OTHER_VERBS["events"], "reset": ("remove everything", _forced),
+    }),
+}  # fmt: skip
+_SAME = {
+    ("container", "ls"): "ps", ("image", "ls"): "images", ("image", "rm"): "rmi", ("system", "info"): "info",
+    ("system", "events"): "events", **{("container", name): name for name in _CONTAINER_VERBS},
+    **{("image", name): name for name in ("load", "import", "tag")},
+}  # fmt: skip
+EXIT_125 = frozenset({"run", "create", "exec", "start"})
+"""Verbs whose usage errors end with docker's 125."""
+
+
+def build() -> Parser:
+    """Return the whole parser."""
+    parser = Parser(
+        prog="tuicon",
+        description="Run, watch and retune containers. Without a command, open the console.",
+        allow_abbrev=False,
+    )
+    root = os.environ.get("TUICON_ROOT", "/var/lib/tuicon")
+    parser.add_argument("--root", type=Path, default=Path(root), metavar="DIR", help=f"state root (default {root})")
+    run_root = os.environ.get("TUICON_RUN_ROOT")
+    parser.add_argument(
+        "--run-root", type=Path, default=Path(run_root) if run_root else None, metavar="DIR", help="volatile state"
+    )
+    _flag(parser, "--debug", help="show where an error came from")
+    parser.set_defaults(verb="")
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
+    for name, (help_text, add) in (_CONTAINER_VERBS | _IMAGE_VERBS | _OTHER_VERBS).items():
+        _add(verbs, name, help_text, add, name)
+    _complete(verbs.add_parser("__complete"))
+    verbs.choices["__complete"].set_defaults(verb="__complete")
+    for group, (help_text, members) in _GROUPS.items():
+        group_parser = verbs.add_parser(group, help=help_text, description=help_text)
+        group_parser.set_defaults(verb=f"{group} --help", group_parser=group_parser)
+        inner = group_parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
+        for name, (member_help, add) in members.items():
+            _add(inner, name, member_help, add, _SAME.get((group, name), f"{group} {name}"))
+    return parser
+
+
+def _add(verbs: argparse._SubParsersAction[Parser], name: str, help_text: str, add: Add, verb: str) -> None:
+    wants_h = add not in (_run, _spec)  # there, -h is the host name, as in docker
+    parser = verbs.add_parser(name, help=help_text, description=help_text, allow_abbrev=False, add_help=wants_h)
+    add(parser)
+    parser.set_defaults(verb=verb)
