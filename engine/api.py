@@ -79,6 +79,10 @@ class Engine:
         """Start the launcher now, so that the first start takes milliseconds."""
         self._launcher.warm()
 
+    def disk(self) -> str:
+        """Return the disk that containers write to, such as /dev/vda; empty when it has none."""
+        return disk_of(str(self.root if self.root.exists() else self.root.parent))
+
     @cached_property
     def _launcher(self) -> Launcher:
         from engine.containers.launch import Launcher

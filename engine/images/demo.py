@@ -189,7 +189,8 @@ memory)
     done ;;
 io)
     while :; do
-        dd if=/dev/zero of=/tmp/load bs=65536 count=$((amount * 16)) conv=fsync 2>/dev/null
+        dd if=/dev/zero of=/tmp/load bs=65536 count=$((amount * 16)) oflag=direct 2>/dev/null ||
+            dd if=/dev/zero of=/tmp/load bs=65536 count=$((amount * 16)) conv=fsync 2>/dev/null
         count=$((count + 1))
         echo "io: wrote $((count * amount)) MiB"
         [ $((count % 20)) = 0 ] && echo "io: $count rounds" >&2

@@ -15,8 +15,8 @@ from engine.model.container import ContainerSpec, ExecSpec, LogOptions, Mount
 from tuicon.cli import limits as limit_flags
 from tuicon.cli import output
 from tuicon.cli.failure import Exit, Usage, complain
-from tuicon.cli.terminal import Bridge, parse_detach_keys, size
 from tuicon.model.units import parse_moment, parse_size
+from tuicon.terminal import Bridge, parse_detach_keys, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tuicon.cli import limits
 from tuicon.cli.failure import Usage
-from tuicon.cli.terminal import DEFAULT_DETACH_KEYS
+from tuicon.terminal import DEFAULT_DETACH_KEYS
 
 Add = Callable[[argparse.ArgumentParser], None]
 

@@ -12,8 +12,6 @@ import tty
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tuicon.cli.failure import Usage
-
 if TYPE_CHECKING:
     from engine.api import Session
 
@@ -25,7 +23,7 @@ def parse_detach_keys(text: str) -> bytes:
     """Parse docker's "ctrl-p,ctrl-q" to the bytes of the keys.
 
     Raises:
-        Usage: A key is unknown.
+        ValueError: A key is unknown.
     """
     found = b""
     for key in filter(None, text.split(",")):
@@ -34,7 +32,7 @@ def parse_detach_keys(text: str) -> bytes:
         elif key.startswith("ctrl-") and len(key) == 6 and key[5] in "abcdefghijklmnopqrstuvwxyz@[\\]^_":
             found += bytes([ord(key[5].upper()) & 0x1F])
         else:
-            raise Usage(f"unknown detach key {key!r}: a letter, or ctrl- and a letter")
+            raise ValueError(f"unknown detach key {key!r}: a letter, or ctrl- and a letter")
     return found
 
 

@@ -1,0 +1,113 @@
+"""One reader: waits for events and for the second to pass, takes a snapshot, hands it on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from tuicon.backend import Backend, Sampler
+from tuicon.model.snapshot import HostTotals, Snapshot
+
+_TICK = 1.0
+_RELISTS_EVERY = 5.0
+_RESTS_AFTER_EVENT = 0.05
+
+
+class Feed:
+    """Runs in a thread of its own; engine errors become the snapshot's `error`, and it goes on."""
+
+    def __init__(self, backend: Backend, deliver: Callable[[Snapshot], None]) -> None:
+        self._backend = backend
+        self._deliver = deliver
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._is_stale = True
+        self._listed_at = 0.0
+        self._snapshot = Snapshot()
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Begin."""
+        for target in (self._read, self._watch):
+            thread = threading.Thread(target=target, name=f"feed{target.__name__}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def stop(self) -> None:
+        """End, and wait for the reader."""
+        self._stop.set()
+        self._wake.set()
+        for thread in self._threads:
+            thread.join(timeout=2)
+
+    def refresh(self) -> None:
+        """Take a snapshot soon."""
+        self._is_stale = True
+        self._wake.set()
+
+    def _watch(self) -> None:
+        while not self._stop.is_set():
+            try:
+                for _ in self._backend.events.follow(stop=self._stop):
+                    self.refresh()
+            except Exception:  # noqa: BLE001 - the console outlives every engine error
+                self._stop.wait(_TICK)
+
+    def _read(self) -> None:
+        sampler: Sampler | None = None
+        host = _Host()
+        next_tick = time.monotonic()
+        while not self._stop.is_set():
+            try:
+                sampler = sampler or self._backend.containers.sampler()
+                self._snapshot = self._take(sampler, host)
+            except Exception as error:  # noqa: BLE001 - the console outlives every engine error
+                self._snapshot = replace(self._snapshot, taken_at=datetime.now(UTC), error=str(error))
+            self._deliver(self._snapshot)
+            now = time.monotonic()
+            next_tick = max(next_tick + _TICK, now + _RESTS_AFTER_EVENT)
+            if self._wake.wait(next_tick - now):
+                self._stop.wait(_RESTS_AFTER_EVENT)
+                next_tick = time.monotonic()
+            self._wake.clear()
+        if sampler:
+            sampler.close()
+
+    def _take(self, sampler: Sampler, host: _Host) -> Snapshot:
+        now = time.monotonic()
+        found = replace(self._snapshot, taken_at=datetime.now(UTC), error="", host=host.read())
+        if self._is_stale or now - self._listed_at > _RELISTS_EVERY:
+            self._is_stale, self._listed_at = False, now
+            backend = self._backend
+            found = replace(
+                found, containers=backend.containers.list(), images=backend.images.list(),
+                networks=backend.networks.list(), volumes=backend.volumes.list(),
+            )  # fmt: skip
+        return replace(found, usages=sampler.sample())
+
+
+class _Host:
+    """Reads the host's totals; psutil is loaded with the first snapshot, after the first paint."""
+
+    def __init__(self) -> None:
+        self._psutil: Any = None
+
+    def read(self) -> HostTotals:
+        """Return the totals now; CPU since the last call."""
+        if self._psutil is None:
+            import psutil  # noqa: PLC0415 - see above
+
+            self._psutil = psutil
+        psutil = self._psutil
+        memory = psutil.virtual_memory()
+        return HostTotals(
+            psutil.cpu_percent(None),
+            memory.total - memory.available,
+            memory.total,
+            psutil.getloadavg()[0],
+            psutil.cpu_count() or 1,
+        )

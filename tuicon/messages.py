@@ -1,0 +1,39 @@
+"""News that travels up to the screens."""
+
+from __future__ import annotations
+
+from textual.message import Message
+
+from tuicon.model.snapshot import Snapshot
+
+
+class SnapshotTaken(Message):
+    """The feed has a new snapshot."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        super().__init__()
+
+
+class OperationFinished(Message):
+    """An operation has ended well."""
+
+    def __init__(self, title: str, result: object) -> None:
+        self.title = title
+        self.result = result
+        super().__init__()
+
+
+class OperationFailed(Message):
+    """An operation has failed; nothing else has happened."""
+
+    def __init__(self, title: str, error: Exception) -> None:
+        self.title = title
+        self.error = error
+        super().__init__()
+
+    @property
+    def sentence(self) -> str:
+        """What to show: the error, and what to do about it."""
+        hint = getattr(self.error, "hint", "")
+        return f"{self.error}" + (f" ({hint})" if hint else "")
