@@ -14,6 +14,10 @@ class SnapshotTaken(Message):
         self.snapshot = snapshot
         super().__init__()
 
+    def can_replace(self, message: Message) -> bool:
+        """Let a newer snapshot take the place of one that is still waiting."""
+        return isinstance(message, SnapshotTaken)
+
 
 class OperationFinished(Message):
     """An operation has ended well."""

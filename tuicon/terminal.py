@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from engine.api import Session
+    from tuicon.backend import Session
 
 DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
 _CHUNK = 32 << 10

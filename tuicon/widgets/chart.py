@@ -37,6 +37,10 @@ class Chart(Widget):
         self._limit: float | None = None
         self._window = 120
 
+    def measure(self, title: str, unit: str) -> None:
+        """Show another quantity."""
+        self.border_title, self._unit = title, unit
+
     def update_series(self, series: Sequence[Series], *, limit: float | None = None, window: int = 120) -> None:
         """Show values.
 

@@ -1,0 +1,188 @@
+"""One entry per thing a user can ask for: footer, help, palette and keymap are generated from these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from engine.model.container import Container
+from engine.model.status import Status
+
+SAFE, DISRUPTIVE, DESTRUCTIVE = "safe", "disruptive", "destructive"
+CONTAINERS, IMAGES, NETWORKS, VOLUMES = "containers", "images", "networks", "volumes"
+_EVERYWHERE = ""
+
+
+class Context(Protocol):
+    """What a command sees and can do; the main screen is one."""
+
+    @property
+    def pane(self) -> str:
+        """The list that is in use: containers, images, networks or volumes."""
+        ...
+
+    @property
+    def targets(self) -> tuple[Container, ...]:
+        """The marked containers, else the one under the cursor."""
+        ...
+
+    @property
+    def selected(self) -> str:
+        """The key of the row under the cursor, in whichever list is in use."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Something a user can ask for; the screen has a method `do_<id>`.
+
+    Attributes:
+        id: Also the name in the keymap.
+        title: In the footer and the palette.
+        help: One sentence.
+        keys: The default keys, comma separated, as Textual names them.
+        risk: safe, disruptive or destructive.
+        pane: The list it belongs to; empty for all.
+        available: Returns why it cannot be done now, or an empty string.
+        in_footer: Whether the footer shows it.
+    """
+
+    id: str
+    title: str
+    help: str
+    keys: str
+    risk: str = SAFE
+    pane: str = _EVERYWHERE
+    available: Callable[[Context], str] = lambda _context: ""
+    in_footer: bool = False
+
+
+def _needs(fits: Callable[[Container], bool], why: str) -> Callable[[Context], str]:
+    def available(context: Context) -> str:
+        if not context.targets:
+            return "no container is selected"
+        return "" if any(fits(container) for container in context.targets) else why
+
+    return available
+
+
+_alive = _needs(lambda container: container.status.is_alive, "the container does not run")
+_running = _needs(lambda container: container.status is Status.RUNNING, "the container does not run")
+_stopped = _needs(lambda container: not container.status.is_alive, "the container runs already")
+_any = _needs(lambda _container: True, "")
+
+
+def _row(context: Context) -> str:
+    return "" if context.selected else "nothing is selected"
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command("start", "start", "Start the container.", "s", SAFE, CONTAINERS, _stopped, in_footer=True),
+    Command(
+        "stop",
+        "stop",
+        "Stop the container: its stop signal, then KILL.",
+        "S",
+        DISRUPTIVE,
+        CONTAINERS,
+        _alive,
+        in_footer=True,
+    ),
+    Command(
+        "restart",
+        "restart",
+        "Stop the container if it runs, and start it.",
+        "r",
+        DISRUPTIVE,
+        CONTAINERS,
+        _any,
+        in_footer=True,
+    ),
+    Command(
+        "pause",
+        "pause",
+        "Freeze all processes, or let them go on.",
+        "p",
+        DISRUPTIVE,
+        CONTAINERS,
+        _alive,
+        in_footer=True,
+    ),
+    Command(
+        "retune",
+        "retune",
+        "Move the limits of the running container, live.",
+        "t",
+        SAFE,
+        CONTAINERS,
+        _alive,
+        in_footer=True,
+    ),
+    Command(
+        "exec",
+        "shell",
+        "Open a shell in the container; leaving it comes back here.",
+        "e",
+        SAFE,
+        CONTAINERS,
+        _running,
+        in_footer=True,
+    ),
+    Command("logs", "logs", "Show the container's output.", "l", SAFE, CONTAINERS, _any),
+    Command("kill", "kill…", "Send the container a signal.", "K", DESTRUCTIVE, CONTAINERS, _alive),
+    Command(
+        "remove",
+        "remove",
+        "Remove what is selected, after a question.",
+        "d",
+        DESTRUCTIVE,
+        _EVERYWHERE,
+        _row,
+        in_footer=True,
+    ),
+    Command("rename", "rename", "Give the container another name.", "R", SAFE, CONTAINERS, _any),
+    Command("new", "new", "Run a new container.", "n", SAFE, _EVERYWHERE),
+    Command("undo", "undo retune", "Take back the last change of limits.", "u", SAFE, CONTAINERS),
+    Command("inspect", "inspect", "Show all that is known of what is selected.", "i", SAFE, _EVERYWHERE, _row),
+    Command("copy", "copy id", "Copy the id to the clipboard, also over SSH.", "y", SAFE, _EVERYWHERE, _row),
+    Command("actions", "actions…", "Choose what to do with what is selected.", "x", SAFE, _EVERYWHERE, _row),
+    Command(
+        "filter", "filter", "Show only rows that fit; in a log, search.", "slash", SAFE, _EVERYWHERE, in_footer=True
+    ),
+    Command("sort", "sort", "Sort the list by its next column.", "o", SAFE),
+    Command("all", "running only", "Show running containers only, or all.", "A", SAFE, CONTAINERS),
+    Command("zoom", "zoom", "Give the detail the whole screen, or not.", "z,plus", SAFE),
+    Command("theme", "theme…", "Choose a theme.", "ctrl+t", SAFE),
+    Command("demo_up", "demo up", "Start the demo's three containers.", "", SAFE),
+    Command("demo_down", "demo down", "Remove the demo's containers.", "", DESTRUCTIVE),
+    Command("palette", "palette", "Find any command by name.", "colon", SAFE),
+    Command("help", "help", "Show all keys.", "question_mark", SAFE, in_footer=True),
+    Command("quit", "quit", "Leave; containers go on.", "q,ctrl+q", SAFE, in_footer=True),
+)
+BY_ID = {command.id: command for command in COMMANDS}
+MOVES = (
+    ("j k ↑ ↓", "move"), ("g G", "first, last"), ("ctrl-d ctrl-u", "half a page"), ("1 2 3 4", "containers, images, networks, volumes"),
+    ("tab shift-tab", "next, previous pane"), ("[ ]", "previous, next tab of the detail"), ("enter", "into the detail"),
+    ("esc", "back: filter, marks, detail"), ("space", "mark"), ("n N", "next, previous match in a log"), ("w", "wrap long lines"),
+    ("T", "time stamps in a log"),
+)  # fmt: skip
+"""Keys that are not commands, for the help."""
+
+
+def key_text(keys: str) -> str:
+    """Return keys as people write them."""
+    names = {"slash": "/", "colon": ":", "question_mark": "?", "plus": "+"}
+    return " ".join(names.get(key, key.replace("ctrl+", "ctrl-")) for key in keys.split(","))
+
+
+def help_groups(keys: dict[str, str]) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
+    """Return what the help shows; `keys` has the user's own keys by command."""
+    bound = [command for command in COMMANDS if keys.get(command.id, command.keys)]
+
+    def lines(pane: str) -> tuple[tuple[str, str], ...]:
+        return tuple(
+            (key_text(keys.get(command.id, command.keys)), command.help) for command in bound if command.pane == pane
+        )
+
+    return (("Containers", lines(CONTAINERS)), ("Everywhere", lines(_EVERYWHERE)), ("Moving", MOVES))

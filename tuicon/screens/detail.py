@@ -1,0 +1,280 @@
+"""The right side: what is known of the selected object, in tabs."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import deque
+from functools import partial
+from typing import Any
+
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.containers import Grid, Vertical
+from textual.reactive import reactive
+from textual.widgets import ContentSwitcher, Static
+
+from engine.errors import EngineError
+from engine.model.container import Container, LogEntry, Process
+from engine.model.usage import Usage
+from tuicon.backend import Backend
+from tuicon.model import tuning, units
+from tuicon.model.history import History
+from tuicon.model.rows import Cell, Column, Row
+from tuicon.model.snapshot import Snapshot
+from tuicon.widgets.chart import Chart
+from tuicon.widgets.document import DocumentView
+from tuicon.widgets.log_view import LogView
+from tuicon.widgets.plot import Series
+from tuicon.widgets.table import RecordTable
+
+TABS = {
+    "containers": ("logs", "graphs", "limits", "processes", "inspect"),
+    "images": ("inspect",),
+    "networks": ("inspect",),
+    "volumes": ("inspect",),
+}
+_TAIL = 2000
+_PROCESS_COLUMNS = (
+    Column("pid", "PID", 7, "right"), Column("cpid", "IN", 5, "right"), Column("user", "USER", 9), Column("state", "S", 1),
+    Column("cpu", "TIME", 8, "right"), Column("memory", "RSS", 8, "right"), Column("command", "COMMAND", None),
+)  # fmt: skip
+
+
+class Detail(Vertical):
+    """Shows the selected object; the screen tells it what that is."""
+
+    DEFAULT_CSS = """
+    Detail { border: round $foreground 25%; }
+    Detail:focus-within { border: round $primary; }
+    Detail #tabs { height: 1; }
+    Detail ContentSwitcher { height: 1fr; }
+    Detail #graphs { grid-size: 2 2; }
+    Detail #limits { padding: 1 2; }
+    .-narrow Detail #graphs { grid-size: 2 1; }
+    .-narrow Detail .second { display: none; }
+    """
+    tab: reactive[str] = reactive("logs")
+
+    def __init__(self, backend: Backend, history: History) -> None:
+        super().__init__(id="detail")
+        self._backend = backend
+        self._history = history
+        self._pane = "containers"
+        self._key = ""
+        self._is_alive = False
+        self._snapshot = Snapshot()
+        self._incoming: deque[LogEntry] = deque()
+        self._stop_logs = threading.Event()
+
+    def compose(self) -> ComposeResult:
+        """Lay out."""
+        yield Static("", id="tabs")
+        with ContentSwitcher(initial="logs"):
+            yield LogView(id="logs")
+            with Grid(id="graphs"):
+                yield Chart("CPU", "%", id="chart-cpu")
+                yield Chart("Memory", "B", id="chart-memory")
+                yield Chart("Disk", "B/s", id="chart-io").add_class("second")
+                yield Chart("Network", "B/s", id="chart-net").add_class("second")
+            yield Static("", id="limits")
+            yield RecordTable(id="processes", empty="no processes")
+            yield DocumentView(id="inspect")
+
+    def on_mount(self) -> None:
+        """Begin to take what the log reader brings."""
+        self.set_interval(0.1, self._drain)
+        self.set_interval(2.0, self._refresh_tab)
+        self._show_tabs()
+
+    def on_unmount(self) -> None:
+        """Let the log reader end."""
+        self._stop_logs.set()
+
+    @property
+    def tabs(self) -> tuple[str, ...]:
+        """The tabs of the kind of object that is shown."""
+        return TABS[self._pane]
+
+    def step_tab(self, by: int) -> None:
+        """Go to another tab."""
+        tabs = self.tabs
+        place = tabs.index(self.tab) if self.tab in tabs else 0
+        self.tab = tabs[(place + by) % len(tabs)]
+
+    def watch_tab(self) -> None:
+        """Show the tab."""
+        if self.is_mounted:
+            self._show_tabs()
+            self._refresh_tab()
+
+    def _show_tabs(self) -> None:
+        current = self.tab if self.tab in self.tabs else self.tabs[0]
+        self.query_one(ContentSwitcher).current = current
+        variables = self.app.theme_variables
+        line = Text(" ", no_wrap=True, overflow="ellipsis")
+        for name in self.tabs:
+            style = f"bold {variables['primary']} underline" if name == current else ""
+            line.append(name, style)
+            line.append("  ")
+        self.query_one("#tabs", Static).update(line)
+
+    def focus_content(self) -> None:
+        """Put the focus on what the tab shows."""
+        current = self.query_one(ContentSwitcher).visible_content
+        if current is not None and current.can_focus:
+            current.focus()
+
+    def show(self, pane: str, key: str, snapshot: Snapshot) -> None:
+        """Show an object.
+
+        Args:
+            pane: The list that it is from.
+            key: Its key there; empty for none.
+            snapshot: The newest snapshot.
+        """
+        container = snapshot.container(key) if pane == "containers" else None
+        is_other = (pane, key) != (self._pane, self._key)
+        has_started = container is not None and container.status.is_alive and not self._is_alive
+        self._pane, self._key, self._snapshot = pane, key, snapshot
+        self._is_alive = container is not None and container.status.is_alive
+        if is_other:
+            self._show_tabs()
+            self.border_title = self._title(container)
+        if is_other or has_started:
+            self._follow_logs(container)
+            self._refresh_tab()
+        if container is not None:
+            self._show_usage(container, snapshot.usages.get(container.id))
+
+    def _title(self, container: Container | None) -> str:
+        if container is not None:
+            return container.name
+        return self._key[:19] if self._key else ""
+
+    def _follow_logs(self, container: Container | None) -> None:
+        self._stop_logs.set()
+        self._incoming.clear()
+        self.query_one("#logs", LogView).clear()
+        if container is not None:
+            self._stop_logs, self._incoming = threading.Event(), deque()
+            read = partial(_read_logs, self._backend, container.id, self._stop_logs, self._incoming)
+            threading.Thread(target=read, name="logs", daemon=True).start()
+
+    def _drain(self) -> None:
+        if self._incoming:
+            entries = []
+            while self._incoming:
+                entries.append(self._incoming.popleft())
+            self.query_one("#logs", LogView).append(entries)
+        view = self.query_one("#logs", LogView)
+        self.border_subtitle = view.search_summary if self.tab == "logs" and self._pane == "containers" else ""
+
+    def _show_usage(self, container: Container, usage: Usage | None) -> None:
+        if self.query_one(ContentSwitcher).current == "graphs":
+            self._show_graphs(container)
+        elif self.query_one(ContentSwitcher).current == "limits":
+            self.query_one("#limits", Static).update(self._limits_text(container, usage))
+
+    def _show_graphs(self, container: Container) -> None:
+        limits, series = container.limits, partial(self._history.series, container.id)
+        cpus = limits.effective_cpus
+        self.query_one("#chart-cpu", Chart).update_series(
+            [Series("cpu", series("cpu"))], limit=cpus * 100 if cpus else None
+        )
+        memory = float(limits.memory) if limits.memory else None
+        self.query_one("#chart-memory", Chart).update_series(
+            [Series("memory", series("memory"), "success")], limit=memory
+        )
+        rate = min((float(one.rate) for one in (*limits.device_read_bps, *limits.device_write_bps)), default=None)
+        both = [Series("read", series("read"), "secondary"), Series("write", series("write"), "accent")]
+        self.query_one("#chart-io", Chart).update_series(both, limit=rate)
+        traffic = [Series("rx", series("rx"), "secondary"), Series("tx", series("tx"), "accent")]
+        self.query_one("#chart-net", Chart).update_series(traffic)
+
+    def _limits_text(self, container: Container, usage: Usage | None) -> Text:
+        disk = self._backend.disk()
+        host = self._snapshot.host
+        text = Text()
+        muted = self.app.theme_variables["warning"]
+        text.append(f"{'LIMIT':<14}{'IN FORCE':<18}{'USED NOW':<18}\n", "bold")
+        for tunable in tuning.tunables(host.cpus, host.memory_total, disk):
+            limit = tuning.value_of(container.limits, tunable, disk)
+            text.append(f"{tunable.label:<14}")
+            text.append(f"{tuning.text_of(tunable, limit):<18}", "" if limit is None else muted)
+            text.append(f"{tuning.text_of(tunable, tuning.used_of(tunable, usage)) if usage else '-':<18}\n")
+        if usage:
+            counters = usage.counters
+            text.append(
+                f"\nthrottled {usage.throttled_percent:.0f}% of periods, {counters.throttled_ns / 1e9:.1f}s in all\n"
+            )
+            peak = units.size(counters.memory_peak_bytes) if counters.memory_peak_bytes else "-"
+            text.append(
+                f"memory peak {peak}, file cache {units.size(counters.memory_cache_bytes)}, OOM kills {counters.oom_kills}\n"
+            )
+        text.append("\nt retunes these while the container runs, u takes the last change back", "dim")
+        return text
+
+    def _refresh_tab(self) -> None:
+        current = self.query_one(ContentSwitcher).current
+        if not self._key:
+            return
+        if current == "processes" and self._pane == "containers":
+            self._load_processes(self._key)
+        elif current == "inspect":
+            self._load_inspect(self._pane, self._key)
+        elif self._pane == "containers":
+            container = self._snapshot.container(self._key)
+            if container is not None:
+                self._show_usage(container, self._snapshot.usages.get(self._key))
+
+    @work(thread=True, exclusive=True, group="detail", exit_on_error=False)
+    def _load_processes(self, key: str) -> None:
+        try:
+            found = self._backend.containers.top(key)
+        except (EngineError, OSError):
+            found = ()
+        self.app.call_from_thread(self._show_processes, key, found)
+
+    def _show_processes(self, key: str, found: tuple[Process, ...]) -> None:
+        if key == self._key:
+            self.query_one("#processes", RecordTable).show(
+                _PROCESS_COLUMNS, [_process_row(process) for process in found]
+            )
+
+    @work(thread=True, exclusive=True, group="detail", exit_on_error=False)
+    def _load_inspect(self, pane: str, key: str) -> None:
+        rooms: dict[str, Any] = {
+            "containers": self._backend.containers, "images": self._backend.images, "networks": self._backend.networks,
+            "volumes": self._backend.volumes,
+        }  # fmt: skip
+        try:
+            text = json.dumps(rooms[pane].inspect(key), indent=2, ensure_ascii=False, default=str)
+        except (EngineError, OSError) as error:
+            text = str(error)
+        self.app.call_from_thread(self._show_inspect, key, text)
+
+    def _show_inspect(self, key: str, text: str) -> None:
+        if key == self._key:
+            self.query_one("#inspect", DocumentView).show_text(key, text)
+
+
+def _read_logs(backend: Backend, container_id: str, stop: threading.Event, into: deque[LogEntry]) -> None:
+    """Bring a container's log until told to stop; what cannot be read is not shown."""
+    try:
+        for entry in backend.containers.logs(container_id, follow=True, tail=_TAIL, stop=stop):
+            if stop.is_set():
+                return
+            into.append(entry)
+    except (EngineError, OSError):
+        return
+
+
+def _process_row(process: Process) -> Row:
+    minutes, seconds = divmod(int(process.cpu_seconds), 60)
+    cells = (
+        Cell(str(process.pid)), Cell(str(process.container_pid), "muted"), Cell(process.user, "accent"), Cell(process.state),
+        Cell(f"{minutes}:{seconds:02d}"), Cell(units.short_size(process.memory_bytes)), Cell(process.command),
+    )  # fmt: skip
+    return Row(str(process.pid), cells)
