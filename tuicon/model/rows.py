@@ -50,8 +50,8 @@ class Column:
     align: str = "left"
 
 
-_WIDE = 100
 _SPARK = 8
+_SHORTEST_NAME = 16
 _ALL = (
     Column("status", "STATUS", 10),
     Column("name", "NAME", None),
@@ -63,19 +63,18 @@ _ALL = (
     Column("pids", "PIDS", 5, "right"),
     Column("age", "UP", 4, "right"),
 )
-_NARROW = ("status", "name", "cpu", "memory", "age")
-_MEDIUM = ("status", "name", "cpu", "memory", "io", "net", "age")
+_FIRST_TO_GO = ("image", "pids", "net", "io", "age", "memory")
 
 
 def container_columns(width: int) -> tuple[Column, ...]:
-    """Return the columns that fit into a width."""
-    if width < 70:
-        names: Sequence[str] = _NARROW
-    elif width < _WIDE:
-        names = _MEDIUM
-    else:
-        names = tuple(column.id for column in _ALL)
-    return tuple(column for column in _ALL if column.id in names)
+    """Return the columns that fit into a width and leave room for the name; the least wanted go first."""
+    columns = list(_ALL)
+    for name in _FIRST_TO_GO:
+        needed = sum(column.width or _SHORTEST_NAME for column in columns) + len(columns) + 1
+        if needed <= width:
+            break
+        columns = [column for column in columns if column.id != name]
+    return tuple(columns)
 
 
 IMAGE_COLUMNS = (

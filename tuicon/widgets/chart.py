@@ -70,7 +70,8 @@ class Chart(Widget):
         width, height = self.size
         if width < plot.SMALLEST[0] or height < plot.SMALLEST[1]:
             return Text(self._summary(), overflow="ellipsis", no_wrap=True)
-        top = plot.scale_of(self._series, self._limit, _SMALLEST[self._unit])
+        base = 2 if self._unit.startswith("B") else 10
+        top = plot.scale_of(self._series, self._limit, _SMALLEST[self._unit], base)
         form = _FORMATS[self._unit]
         steps = 4 if height >= 12 else 2
         ticks = [(top * step / steps, form(top * step / steps).rjust(7)) for step in range(steps + 1)]

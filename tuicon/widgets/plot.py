@@ -41,13 +41,22 @@ def segments_of(values: Sequence[float], top: float) -> list[tuple[list[float], 
     return runs
 
 
-def scale_of(series: Sequence[Series], limit: float | None, smallest: float) -> float:
-    """Return the top of the axis: a round number above all values and the limit."""
+def scale_of(series: Sequence[Series], limit: float | None, smallest: float, base: int = 10) -> float:
+    """Return the top of the axis: a round number above all values and the limit.
+
+    Args:
+        series: What is drawn.
+        limit: The limit's line, or None.
+        smallest: The least that the axis shows.
+        base: 10, or 2 for bytes, where round numbers are powers of two.
+    """
     finite = [value for one in series for value in one.values if math.isfinite(value)]
-    top = max([smallest, *finite, limit * 1.1 if limit and math.isfinite(limit) else 0.0])
-    top = min(top, 1e18)
-    step: float = 10.0 ** math.floor(math.log10(top))
-    return next(float(factor * step) for factor in (1, 1.5, 2, 3, 4, 5, 6, 8, 10, 20) if factor * step >= top)
+    top = min(max([smallest, *finite, limit * 1.1 if limit and math.isfinite(limit) else 0.0]), 1e18)
+    if base == 2:
+        power = 2.0 ** math.floor(math.log2(top))
+        return next(power * factor for factor in (1, 1.25, 1.5, 2) if power * factor >= top)
+    step = 10.0 ** math.floor(math.log10(top))
+    return next(step * factor for factor in (1, 1.5, 2, 3, 4, 5, 6, 8, 10, 20) if step * factor >= top)
 
 
 def draw(
