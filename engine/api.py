@@ -22,26 +22,13 @@ if TYPE_CHECKING:
     from engine.containers.events import Events
     from engine.containers.launch import Launcher
     from engine.containers.records import Registry
-    from engine.containers.session import Session
     from engine.containers.system import System
-    from engine.containers.usage import Sampler
     from engine.images.images import ImageStore
     from engine.model.container import Mount
     from engine.networks.networks import NetworkStore
     from engine.store.journal import Journal
     from engine.volumes.volumes import VolumeStore
 
-    __all__ = [
-        "Containers",
-        "Engine",
-        "Events",
-        "ImageStore",
-        "NetworkStore",
-        "Sampler",
-        "Session",
-        "System",
-        "VolumeStore",
-    ]
 
 DEFAULT_ROOT = Path("/var/lib/tuicon")
 DEFAULT_RUN_ROOT = Path("/run/tuicon")
@@ -106,9 +93,7 @@ class Engine:
         """Containers."""
         from engine.containers.containers import Containers
 
-        return Containers(
-            self._paths, self._journal, self._registry, self.images, self.networks, self.volumes, self._launcher
-        )
+        return Containers(self._paths, self._journal, self._registry, self, self._launcher)
 
     @cached_property
     def images(self) -> ImageStore:

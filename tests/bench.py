@@ -61,7 +61,9 @@ def report(title: str, ours: list[str], medians: dict[str, float]) -> None:
     for name, median in medians.items():
         ratios = ""
         if name in ours:
-            ratios = "   ".join(f"{median / theirs:.2f} of {peer}" for peer, theirs in medians.items() if peer not in ours)
+            ratios = "   ".join(
+                f"{median / theirs:.2f} of {peer}" for peer, theirs in medians.items() if peer not in ours
+            )
         print(f"  {name:<44} {median:8.1f} ms   {ratios}".rstrip())
 
 
@@ -137,7 +139,7 @@ def runc_bundle(directory: Path, archive: bytes) -> list[str]:
 def private_dockerd(directory: Path) -> Iterator[list[str]]:
     """Run dockerd in a network namespace of its own, and yield the client's command for it."""
     socket = directory / "docker.sock"
-    daemon = ["unshare", "--net", "dockerd", "--data-root", directory / "data", "--exec-root", directory / "exec",
+    daemon: list[str | Path] = ["unshare", "--net", "dockerd", "--data-root", directory / "data", "--exec-root", directory / "exec",
         "--pidfile", directory / "pid", "-H", f"unix://{socket}"]  # fmt: skip
     with directory.joinpath("log").open("wb") as log:
         process = subprocess.Popen(daemon, stdout=log, stderr=log)
@@ -169,7 +171,9 @@ def bench_starts(scratch: Path, rounds: int, stack: ExitStack) -> None:
         theirs.append(command("runc run", runc_bundle(scratch / "runc", archive)))
     else:
         print("runc: absent")
-    report("A container without network, from a warm engine", [c.name for c in ours], take_turns([*ours, *theirs], rounds))
+    report(
+        "A container without network, from a warm engine", [c.name for c in ours], take_turns([*ours, *theirs], rounds)
+    )
 
     tuicon = [str(Path(sys.executable).with_name("tuicon")), "--root", str(root), "run", "--rm"]
     cold = [command("tuicon run --rm", [*tuicon, IMAGE, "true"])]

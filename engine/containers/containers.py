@@ -7,49 +7,73 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
 
-from engine.containers import inspect as inspection
-from engine.containers import logs as log_reader
-from engine.containers import session as sessions
-from engine.containers import top as processes
-from engine.containers.create import Creator
-from engine.containers.launch import Launcher
-from engine.containers.lifecycle import Lifecycle
 from engine.containers.records import Record, Registry
-from engine.containers.session import Session
-from engine.containers.usage import Sampler
 from engine.errors import Conflict, InvalidArgument, NotFound
-from engine.images.images import ImageStore
-from engine.linux.cgroup.counters import Reader
-from engine.linux.cgroup.devices import block_device
 from engine.model.container import Container, ContainerSpec, ExecSpec, LogEntry, Process
 from engine.model.limits import Limits, LimitsChanged
 from engine.model.status import Status
 from engine.model.usage import Counters
-from engine.networks.networks import NetworkStore
-from engine.oci import resources, runtime_config
 from engine.store import records
 from engine.store.journal import Journal
 from engine.store.paths import Paths
-from engine.volumes.volumes import VolumeStore
+
+if TYPE_CHECKING:
+    from engine.containers.create import Creator
+    from engine.containers.launch import Launcher
+    from engine.containers.lifecycle import Lifecycle
+    from engine.containers.session import Session
+    from engine.containers.usage import Sampler
+    from engine.images.images import ImageStore
+    from engine.networks.networks import NetworkStore
+    from engine.volumes.volumes import VolumeStore
+
+
+class Rooms(Protocol):
+    """The rooms beside this one, each loaded when it is first asked for."""
+
+    @property
+    def images(self) -> ImageStore:
+        """Images."""
+        ...
+
+    @property
+    def networks(self) -> NetworkStore:
+        """Networks."""
+        ...
+
+    @property
+    def volumes(self) -> VolumeStore:
+        """Volumes."""
+        ...
 
 
 class Containers:
     """Create, run, watch and retune containers. A ref is a name, an id, or a unique prefix of an id."""
 
-    def __init__(
-        self, paths: Paths, journal: Journal, registry: Registry, images: ImageStore, networks: NetworkStore,
-        volumes: VolumeStore, launcher: Launcher,
-    ) -> None:  # fmt: skip
+    def __init__(self, paths: Paths, journal: Journal, registry: Registry, rooms: Rooms, launcher: Launcher) -> None:
         self._paths = paths
         self._journal = journal
         self._registry = registry
-        self._images = images
-        self._volumes = volumes
+        self._rooms = rooms
         self._launcher = launcher
-        self._creator = Creator(paths, journal, images, networks, volumes)
-        self._lifecycle = Lifecycle(paths, journal, registry, self._creator, launcher, networks, volumes)
+
+    @cached_property
+    def _creator(self) -> Creator:
+        from engine.containers.create import Creator
+
+        return Creator(self._paths, self._journal, self._rooms.images, self._rooms.networks, self._rooms.volumes)
+
+    @cached_property
+    def _lifecycle(self) -> Lifecycle:
+        from engine.containers.lifecycle import Lifecycle
+
+        return Lifecycle(
+            self._paths, self._journal, self._registry, self._creator, self._launcher, self._rooms.networks,
+            self._rooms.volumes,
+        )  # fmt: skip
 
     def create(self, spec: ContainerSpec) -> Container:
         """Create a container without starting it.
@@ -80,6 +104,9 @@ class Containers:
             size: Rows and columns of its terminal.
             stdin: Whether input will come; without it the container's stdin is closed.
         """
+        from engine.containers import session as sessions
+        from engine.containers.session import Session
+
         ours, theirs = sessions.socket_pair()
         session = Session(ours)
         try:
@@ -178,6 +205,9 @@ class Containers:
             Conflict: The container is not running, or paused.
             StartFailed: The command cannot be started (CommandNotFound, CommandNotExecutable).
         """
+        from engine.containers import session as sessions
+        from engine.containers.session import Session
+
         container_id = self._registry.resolve(ref)
         known = self._registry.known(container_id)
         record, state = known.record, known.state
@@ -213,7 +243,9 @@ class Containers:
         return session
 
     def _exec_process(self, record: Record, spec: ExecSpec) -> dict[str, Any]:
-        settings = self._images.get(record.image_id).settings
+        from engine.oci import runtime_config
+
+        settings = self._rooms.images.get(record.image_id).settings
         rights = replace(record.spec, privileged=record.spec.privileged or spec.privileged)
         hostname = record.spec.hostname or record.id[:12]
         process = runtime_config.process_of(replace(rights, tty=spec.tty), settings, hostname)
@@ -231,6 +263,8 @@ class Containers:
         Raises:
             Conflict: It is not running.
         """
+        from engine.containers import session as sessions
+
         container_id = self._registry.resolve(ref)
         known = self._registry.known(container_id)
         if known.state is None:
@@ -253,6 +287,8 @@ class Containers:
             tail: Only so many from the end.
             stop: Stop soon after it is set.
         """
+        from engine.containers import logs as log_reader
+
         container_id = self._registry.resolve(ref)
         if self._registry.record(container_id).spec.log.driver != "json-file":
             raise Conflict(f"container {ref} keeps no log")
@@ -268,6 +304,8 @@ class Containers:
         Raises:
             Conflict: It is not running.
         """
+        from engine.containers import top as processes
+
         group, state = self._lifecycle.group(self._registry.resolve(ref))
         return processes.processes(group.all_pids(), state.pid)
 
@@ -293,6 +331,8 @@ class Containers:
 
     def inspect(self, ref: str) -> dict[str, Any]:
         """Return a container in docker's JSON shape."""
+        from engine.containers import inspect as inspection
+
         container = self.get(ref)
         record = self._registry.record(container.id)
         volumes: Any = []
@@ -314,6 +354,9 @@ class Containers:
             InvalidArgument: No kernel would take them.
             CgroupError: This kernel refuses them; nothing is changed.
         """
+        from engine.linux.cgroup.devices import block_device
+        from engine.oci import resources
+
         container_id = self._registry.resolve(ref)
         with self._lifecycle.lock(container_id):
             known = self._registry.known(container_id)
@@ -334,6 +377,8 @@ class Containers:
         Raises:
             Conflict: It is not running.
         """
+        from engine.linux.cgroup.counters import Reader
+
         group, state = self._lifecycle.group(self._registry.resolve(ref))
         reader = Reader(group.version, group.paths, state.pid)
         try:
@@ -343,6 +388,8 @@ class Containers:
 
     def sampler(self) -> Sampler:
         """Return a sampler of all running containers."""
+        from engine.containers.usage import Sampler
+
         return Sampler(self._paths, self._registry)
 
     def prune(self) -> tuple[str, ...]:

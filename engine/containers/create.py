@@ -214,7 +214,7 @@ class Creator:
                 "upper": str(directory / "upper"),
                 "work": str(directory / "work"),
             },
-            "cgroup": cgroup_name(self._paths, record.id),
+            "cgroup": cgroup_name(record.id),
             "log": {
                 "path": str(directory / "log.json"),
                 "driver": record.spec.log.driver,
@@ -238,7 +238,7 @@ class Creator:
         }
 
 
-def cgroup_name(paths: Paths, container_id: str) -> str:
+def cgroup_name(container_id: str) -> str:
     """Return the name of a container's cgroup below the engine's place in each hierarchy."""
     return f"tuicon/{container_id}"
 

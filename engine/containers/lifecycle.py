@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -238,15 +239,13 @@ class Lifecycle:
 
     def _remove_files(self, record: Record, *, volumes: bool) -> None:
         self._creator.drop_name(record)
-        group = group_for(cgroup_name(self._paths, record.id))
+        group = group_for(cgroup_name(record.id))
         group.kill()
         group.remove()
         self._networks.release(record.id)
         self._forget_run(record.id)
-        try:
+        with contextlib.suppress(FileNotFoundError):  # --rm: the monitor was faster
             self._paths.discard(self._paths.container(record.id))
-        except FileNotFoundError:
-            pass  # --rm: the monitor was faster
         for name, _, _, anonymous in record.volumes if volumes else ():
             if anonymous:
                 self._volumes.remove(name, force=True)

@@ -9,15 +9,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
 from engine.errors import Ambiguous, Conflict, ImageError, InvalidArgument, NotFound
-from engine.images import demo
-from engine.images import load as archives
-from engine.images.compression import Decompressed
-from engine.images.unpack import UnpackLimits, unpack
 from engine.linux import files
 from engine.model.image import Image, ImageSettings
 from engine.oci import digest as digests
@@ -28,6 +24,10 @@ from engine.store.blobs import Blobs
 from engine.store.journal import Journal
 from engine.store.layers import Layer, Layers
 from engine.store.paths import Paths
+
+if TYPE_CHECKING:
+    from engine.images.load import Found
+    from engine.images.unpack import UnpackLimits
 
 _HEX = re.compile(r"[0-9a-f]{1,64}")
 
@@ -65,6 +65,8 @@ class ImageStore:
             raise InvalidArgument(f"no such file: {source}") from None
 
     def _load_stream(self, stream: BinaryIO, limits: UnpackLimits | None) -> tuple[Image, ...]:
+        from engine.images import load as archives
+
         directory = archives.spool(stream, self._paths.trash)
         try:
             return self._load_directory(directory, limits)
@@ -72,13 +74,17 @@ class ImageStore:
             files.remove_tree(directory)
 
     def _load_directory(self, directory: Path, limits: UnpackLimits | None) -> tuple[Image, ...]:
+        from engine.images import load as archives
+
         archive = archives.Archive(directory)
         try:
             return tuple(self._keep(found, limits) for found in archives.find_images(archive))
         finally:
             archive.close()
 
-    def _keep(self, found: archives.Found, limits: UnpackLimits | None) -> Image:
+    def _keep(self, found: Found, limits: UnpackLimits | None) -> Image:
+        from engine.images import load as archives
+
         config = archives.decode_config(found.config)
         if len(config.rootfs.diff_ids) != len(found.layers):
             raise ImageError("the image config names another number of layers than the manifest")
@@ -95,7 +101,7 @@ class ImageStore:
         except InvalidArgument as error:
             raise ImageError(f"the archive names the image {name[:200]!r}: {error}") from error
 
-    def _unpack_layers(self, config: ImageConfig, found: archives.Found, limits: UnpackLimits | None) -> None:
+    def _unpack_layers(self, config: ImageConfig, found: Found, limits: UnpackLimits | None) -> None:
         diff_ids = tuple(config.rootfs.diff_ids)
         for chain_id, diff_id, opener, digest in zip(
             digests.chain_ids(diff_ids), diff_ids, found.layers, found.digests, strict=True
@@ -145,6 +151,10 @@ class ImageStore:
     def _import_stream(
         self, stream: BinaryIO, names: tuple[str, ...], settings: ImageSettings, limits: UnpackLimits | None
     ) -> Image:
+        from engine.images import load as archives
+        from engine.images.compression import Decompressed
+        from engine.images.unpack import unpack
+
         staged = self._paths.trash / f"import.{os.getpid()}.{os.urandom(4).hex()}"
         staged.joinpath("diff").mkdir(parents=True, mode=0o755)
         try:
@@ -166,6 +176,8 @@ class ImageStore:
 
     def build_demo(self) -> Image:
         """Make the demo image from the host's own programs; no network is needed."""
+        from engine.images import demo
+
         return self.import_rootfs(demo.root_archive(), demo.REFERENCE, settings=demo.SETTINGS)
 
     def list(self) -> tuple[Image, ...]:
@@ -329,6 +341,9 @@ def _fill(
     directory: Path, stream: BinaryIO, chain_id: str, diff_id: str, expected: str, limits: UnpackLimits | None
 ) -> Layer:
     """Unpack one layer and check its digests."""
+    from engine.images.compression import Decompressed
+    from engine.images.unpack import unpack
+
     source = _Hashed(stream) if expected else None
     plain = Decompressed(source or stream)
     unpacked = unpack(plain, directory, limits)
@@ -370,6 +385,8 @@ def _settings(found: Settings | None) -> ImageSettings:
 
 
 def _config_document(diff_id: str, settings: ImageSettings) -> bytes:
+    from engine.images import load as archives
+
     config: dict[str, Any] = {
         "Env": [*settings.env], "Entrypoint": [*settings.entrypoint] or None, "Cmd": [*settings.command] or None,
         "User": settings.user, "WorkingDir": settings.workdir, "Labels": settings.labels or None,

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted([*ROOT.joinpath("engine").rglob("*.py"), *ROOT.joinpath("tuicon").rglob("*.py")])
 LONGEST_MODULE = 500
-HEAVY_ON_START = {"dataclasses", "typing", "pathlib", "subprocess", "enum", "re", "logging", "asyncio", "tempfile",
+HEAVY_ON_START = {"dataclasses", "typing", "pathlib", "subprocess", "logging", "asyncio", "tempfile",
     "shutil", "contextlib", "msgspec", "pyroute2", "engine.model", "engine.errors"}  # fmt: skip
 HEAVY_ON_COMMAND_LINE = {"asyncio", "textual", "rich", "plotext", "psutil", "pyroute2", "urllib3"}
 
@@ -48,7 +48,11 @@ def strings_of(path: Path) -> Iterator[str]:
 
 def importers_of(module: str) -> set[str]:
     wanted = module.split(".")
-    return {name_of(path) for path in SOURCES if any(found.split(".")[: len(wanted)] == wanted for found in imports_of(path))}
+    return {
+        name_of(path)
+        for path in SOURCES
+        if any(found.split(".")[: len(wanted)] == wanted for found in imports_of(path))
+    }
 
 
 def modules_after(statement: str) -> set[str]:

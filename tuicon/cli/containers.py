@@ -21,7 +21,8 @@ from tuicon.terminal import Bridge, parse_detach_keys, size
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engine.api import Engine, Session
+    from engine.api import Engine
+    from tuicon.backend import Session
 
 _DEMO = "tuicon/demo"
 _PROXIED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)

@@ -123,7 +123,7 @@ class Help(ModalScreen[None]):
     """Shows all keys, generated from the commands."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,question_mark,enter", "close", "close")]
-    DEFAULT_CSS = _CSS.format(name="Help")
+    DEFAULT_CSS = _CSS.format(name="Help") + "Help > .dialog { width: 76; }"
 
     def __init__(self, groups: Sequence[tuple[str, Sequence[tuple[str, str]]]]) -> None:
         super().__init__()

@@ -35,7 +35,7 @@ class MainScreen(Actions):
     """Owns the snapshot, the filter and the selection; binds them down, turns commands into operations."""
 
     CSS_PATH = "main.tcss"
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012 - as Textual declares it
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
             Binding(command.keys, f"command('{command.id}')", command.title, show=command.in_footer, id=command.id)
@@ -211,9 +211,7 @@ class MainScreen(Actions):
         if action != "command" or not parameters:
             return True
         command = BY_ID[str(parameters[0])]
-        if command.pane and command.pane != self.pane:
-            return False
-        return True
+        return not command.pane or command.pane == self.pane
 
     def action_command(self, command_id: str) -> None:
         """Do a command, from a key."""

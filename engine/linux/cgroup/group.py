@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _REMOVED_WITHIN = 10.0
+_OUT_OF_REACH = (1 << 63) - 1
 _WHY = {
     errno.EBUSY: "more is in use than the new limit allows",
     errno.EINVAL: "the kernel refuses the value {value!r}",
@@ -55,7 +56,10 @@ class Group:
             self._create_v2()
             return
         for controller, path in self.paths.items():
+            is_first = controller == "blkio" and not os.path.exists(os.path.dirname(path))
             _make_path(path, layout.detect().mounts[controller])
+            if is_first:
+                _count_io(os.path.dirname(path))
             if controller == "cpuset":
                 _inherit_cpuset(path, layout.detect().mounts[controller])
 
@@ -283,6 +287,16 @@ def _make_path(path: str, mount: str) -> None:
             os.mkdir(current, 0o755)
         except FileExistsError:
             continue
+
+
+def _count_io(path: str) -> None:
+    """Have v1 count I/O: newer kernels do so for a disk only once some limit is set on it, so set one out of reach."""
+    for disk in os.listdir("/sys/block"):
+        if os.path.exists(f"/sys/block/{disk}/device"):
+            try:
+                _write(f"{path}/blkio.throttle.write_bps_device", f"{_read(f'/sys/block/{disk}/dev')} {_OUT_OF_REACH}")
+            except OSError:
+                continue
 
 
 def _inherit_cpuset(path: str, mount: str) -> None:
