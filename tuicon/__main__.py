@@ -12,7 +12,7 @@ def main() -> int:
 
     words = sys.argv[1:]
     try:
-        arguments = parser.build().parse_args(words)
+        arguments = parser.build(words).parse_args(words)
     except Usage as error:
         complain(str(error), "see: tuicon --help")
         return 125 if parser.EXIT_125 & set(words[:3]) else 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
 import threading
@@ -15,6 +16,7 @@ from engine.linux import syscalls
 from engine.sandbox import protocol
 
 _CHANNEL = 3
+_SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _CODE = "import sys; sys.path.insert(0, {root!r}); from engine.sandbox.launcher import main; main()"
 _FAILURES: dict[str, type[StartFailed]] = {"not-found": CommandNotFound, "not-executable": CommandNotExecutable}
 
@@ -98,6 +100,7 @@ class Launcher:
                     {"LC_ALL": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"},
                     file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), _CHANNEL)],
                     setsigmask=(),
+                    setsigdef=_SIGNALS,
                 )
         finally:
             if sealed >= 0:

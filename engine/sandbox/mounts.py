@@ -137,12 +137,14 @@ def _bind(root_fd: int, source: str, target: str, options: list[str]) -> None:
         attributes = 0
         for option in options:
             attributes |= _ATTRIBUTES.get(option, 0)
-        if attributes:
-            clear = syscalls.MOUNT_ATTR_ATIME_MASK if attributes & syscalls.MOUNT_ATTR_ATIME_MASK else 0
-            syscalls.mount_setattr(tree, attr_set=attributes, attr_clear=clear, recursive=bool(recursive))
         wanted = [_PROPAGATION[option] for option in options if option in _PROPAGATION]
-        propagation = (wanted[-1] if wanted else syscalls.MS_PRIVATE) & ~syscalls.MS_REC
-        syscalls.mount_setattr(tree, propagation=propagation, recursive=bool(recursive))
+        syscalls.mount_setattr(
+            tree,
+            attr_set=attributes,
+            attr_clear=syscalls.MOUNT_ATTR_ATIME_MASK if attributes & syscalls.MOUNT_ATTR_ATIME_MASK else 0,
+            propagation=(wanted[-1] if wanted else syscalls.MS_PRIVATE) & ~syscalls.MS_REC,
+            recursive=bool(recursive),
+        )
         fd = inside.make_target(root_fd, target, is_directory=is_directory)
         try:
             syscalls.move_mount(tree, fd)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _TIOCGPTPEER = 0x5441
 _TIOCSPTLCK = 0x40045431
+_CHANGED_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE, signal.SIGTERM, signal.SIGCHLD, signal.SIGXFSZ)
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -150,13 +151,12 @@ def environment(process: Document, home: str) -> dict[str, str]:
 
 
 def reset_signals() -> None:
-    """Give signals their default actions and unblock them."""
-    for number in range(1, signal.NSIG):
-        if number not in (signal.SIGKILL, signal.SIGSTOP):
-            try:
-                signal.signal(number, signal.SIG_DFL)
-            except (OSError, ValueError):
-                continue  # 32 and 33 belong to the C library
+    """Give the signals that this interpreter and the launcher changed their default actions, and unblock all.
+
+    The launcher itself starts with every signal at its default, whatever the engine's process ignores.
+    """
+    for number in _CHANGED_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tuicon.cli import limits
@@ -344,8 +344,13 @@ EXIT_125 = frozenset({"run", "create", "exec", "start"})
 """Verbs whose usage errors end with docker's 125."""
 
 
-def build() -> Parser:
-    """Return the whole parser."""
+def build(words: Sequence[str] | None = None) -> Parser:
+    """Return the parser.
+
+    Args:
+        words: The command line, when only that is to be parsed: then the other commands' parsers are left out, which
+            saves most of the time.
+    """
     parser = Parser(
         prog="tuicon",
         description="Run, watch and retune containers. Without a command, open the console.",
@@ -360,17 +365,39 @@ def build() -> Parser:
     _flag(parser, "--debug", help="show where an error came from")
     parser.set_defaults(verb="")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
-    for name, (help_text, add) in (_CONTAINER_VERBS | _IMAGE_VERBS | _OTHER_VERBS).items():
-        _add(verbs, name, help_text, add, name)
-    _complete(verbs.add_parser("__complete"))
-    verbs.choices["__complete"].set_defaults(verb="__complete")
+    single = _CONTAINER_VERBS | _IMAGE_VERBS | _OTHER_VERBS | {"__complete": ("", _complete)}
+    wanted = _wanted(words)
+    for name, (help_text, add) in single.items():
+        if wanted in (None, name) and (name != "__complete" or wanted):
+            _add(verbs, name, help_text, add, name)
     for group, (help_text, members) in _GROUPS.items():
-        group_parser = verbs.add_parser(group, help=help_text, description=help_text)
-        group_parser.set_defaults(verb=f"{group} --help", group_parser=group_parser)
-        inner = group_parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
-        for name, (member_help, add) in members.items():
-            _add(inner, name, member_help, add, _SAME.get((group, name), f"{group} {name}"))
+        if wanted in (None, group):
+            _add_group(verbs, group, help_text, members)
     return parser
+
+
+def _wanted(words: Sequence[str] | None) -> str | None:
+    """Return the command of a command line, None when it has none that is known."""
+    known = {*_CONTAINER_VERBS, *_IMAGE_VERBS, *_OTHER_VERBS, *_GROUPS, "__complete"}
+    skips = False
+    for word in words or ():
+        if skips:
+            skips = False
+        elif word in ("--root", "--run-root"):
+            skips = True
+        elif not word.startswith("-"):
+            return word if word in known else None
+    return None
+
+
+def _add_group(
+    verbs: argparse._SubParsersAction[Parser], group: str, help_text: str, members: dict[str, tuple[str, Add]]
+) -> None:
+    parser = verbs.add_parser(group, help=help_text, description=help_text)
+    parser.set_defaults(verb=f"{group} --help", group_parser=parser)
+    inner = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
+    for name, (member_help, add) in members.items():
+        _add(inner, name, member_help, add, _SAME.get((group, name), f"{group} {name}"))
 
 
 def _add(verbs: argparse._SubParsersAction[Parser], name: str, help_text: str, add: Add, verb: str) -> None:
