@@ -44,8 +44,8 @@ class Session:
                 raise TimeoutError("no output in time")
             try:
                 frame = self._channel.recv(protocol.LARGEST_FRAME)
-            except ConnectionError:
-                return None
+            except ConnectionResetError:
+                continue  # it ended with our input unread; what it said before still waits here
             kind, data = frame[:1], frame[1:]
             if not frame:
                 return None

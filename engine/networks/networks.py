@@ -260,8 +260,14 @@ class NetworkStore:
             self._ready_file, " ".join(network.bridge for network in networks if network.bridge).encode()
         )
 
-    def _remove_bridge(self, network: Network) -> None:
-        if network.bridge and Path("/sys/class/net", network.bridge).exists():
-            from engine.linux import netlink
+    @staticmethod
+    def _remove_bridge(network: Network) -> None:
+        """Remove a bridge with the interfaces on it, which may outlive their containers for a moment."""
+        directory = Path("/sys/class/net", network.bridge)
+        if not network.bridge or not directory.exists():
+            return
+        from engine.linux import netlink
 
-            netlink.delete_link(network.bridge)
+        for port in directory.glob("brif/*"):
+            netlink.delete_link(port.name)
+        netlink.delete_link(network.bridge)
