@@ -353,7 +353,7 @@ class MainScreen(Actions):
             is_undo = message.title.startswith("undo")
             if not is_undo:
                 self._undo.append(message.result)
-            if self._retune is not None and self._retune.is_mounted:
+            if self._retune is not None and self.app.screen is self._retune:
                 self._retune.changed(message.result.before, message.result.after, is_undo=is_undo)
             if is_undo:
                 self.notify("The limits are as they were", timeout=2)
@@ -363,7 +363,7 @@ class MainScreen(Actions):
         """Say what went wrong, and show the knobs as they are."""
         super().on_operation_failed(message)
         message.prevent_default()
-        if self._retune is not None and self._retune.is_mounted:
+        if self._retune is not None and self.app.screen is self._retune:
             self._retune.refused()
 
     def change_limits(self, event: Retune.ChangeWanted) -> None:

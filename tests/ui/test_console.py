@@ -1,0 +1,375 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input, OptionList
+
+from engine.api import Engine
+from engine.errors import Conflict
+from engine.model.container import ContainerSpec
+from engine.model.limits import Limits
+from engine.model.status import Status
+from tests.fakes import FakeBackend, a_container, eight
+from tuicon.app import Console
+from tuicon.backend import Backend
+from tuicon.config import Config
+from tuicon.dialogs.ask import Choose, Confirm, Help
+from tuicon.dialogs.retune import Retune
+from tuicon.dialogs.run import RunForm
+from tuicon.screens.detail import Detail
+from tuicon.screens.first import Missing, Welcome
+from tuicon.screens.main import MainScreen
+from tuicon.widgets.knob import Knob
+from tuicon.widgets.log_view import LogView
+from tuicon.widgets.table import RecordTable
+
+Body = Callable[[Pilot[int], FakeBackend], Any]
+
+
+async def until(pilot: Pilot[int], condition: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true"
+        await pilot.pause(0.02)
+
+
+def console(backend: FakeBackend, keys: dict[str, str] | None = None) -> Console:
+    return Console(backend, Config(keys=keys or {}))
+
+
+def main_of(pilot: Pilot[int]) -> MainScreen:
+    app = pilot.app
+    assert isinstance(app, Console)
+    return app.main
+
+
+def table(pilot: Pilot[int], name: str = "containers") -> RecordTable:
+    return main_of(pilot).query_one(f"#{name}", RecordTable)
+
+
+async def with_console(backend: FakeBackend, body: Body, size: tuple[int, int] = (160, 50), keys: dict[str, str] | None = None) -> None:
+    async with console(backend, keys).run_test(size=size) as pilot:
+        if not backend.missing:
+            await until(pilot, lambda: main_of(pilot).is_mounted and len(table(pilot).rows) == len(backend.items))
+        await body(pilot, backend)
+
+
+def highlighted(pilot: Pilot[int]) -> str:
+    found = main_of(pilot).snapshot.container(table(pilot).cursor_key)
+    return found.name if found else ""
+
+
+def test_the_engine_is_a_backend() -> None:
+    backend: type[Backend] = Engine
+    assert backend is Engine
+
+
+async def test_moving_with_letters_and_arrows() -> None:
+    async def body(pilot: Pilot[int], _backend: FakeBackend) -> None:
+        names = [container.name for container in main_of(pilot).snapshot.containers]
+        assert highlighted(pilot) == names[0]
+        await pilot.press("j", "j", "k", "down")
+        assert highlighted(pilot) == names[2]
+        await pilot.press("G")
+        assert highlighted(pilot) == names[-1]
+        await pilot.press("g")
+        assert highlighted(pilot) == names[0]
+
+    await with_console(eight(), body)
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "call"),
+    [("S", "gateway", ("stop", "gateway")), ("s", "migrate", ("start", "migrate")), ("r", "gateway", ("restart", "gateway")),
+        ("p", "gateway", ("pause", "gateway")), ("p", "cache", ("unpause", "cache"))],
+)  # fmt: skip
+async def test_a_key_asks_the_engine(key: str, name: str, call: tuple[str, str]) -> None:
+    async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
+        table(pilot).cursor_key = backend.containers.get(name).id
+        await pilot.press(key)
+        await until(pilot, lambda: call in backend.calls)
+
+    await with_console(eight(), body)
+
+
+async def test_what_cannot_be_done_is_said_and_not_done() -> None:
+    async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
+        table(pilot).cursor_key = backend.containers.get("migrate").id
+        await pilot.press("S")
+        await until(pilot, lambda: any("does not run" in toast.message for toast in pilot.app._notifications))
+        assert backend.asked("stop") == []
+
+    await with_console(eight(), body)
+
+
+async def test_a_change_is_seen_in_the_list() -> None:
+    async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
+        await pilot.press("S")
+        await until(pilot, lambda: main_of(pilot).snapshot.containers[0].status is Status.EXITED)
+        await until(pilot, lambda: table(pilot).rows[0].cells[0].text == "○ exit 0")
+
+    await with_console(eight(), body)
+
+
+async def test_removing_asks_first_and_names_what_goes() -> None:
+    async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
+        await pilot.press("d")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Confirm))
+        await pilot.press("n")
+        assert backend.asked("remove") == []
+        await pilot.press("d")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Confirm))
+        await pilot.press("y")
+        await until(pilot, lambda: backend.asked("remove") == [("remove", "gateway", True, True)])
+        await until(pilot, lambda: len(table(pilot).rows) == 7)
+
+    await with_console(eight(), body)
+
+
+async def test_marks_make_one_key_do_many_things() -> None:
+    async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
+        await pilot.press("space", "space", "S")
+        await until(pilot, lambda: len(backend.asked("stop")) == 2)
+        assert {call[1] for call in backend.asked("stop")} == {"gateway", "database"}
+        await pilot.press("escape")
+        assert table(pilot).marked == set()
+
+    await with_console(eight(), body)
+
+
+async def test_killing_asks_for_the_signal() -> None:
+    async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
+        await pilot.press("K")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Choose))
+        await pilot.press("j", "enter")
+        await until(pilot, lambda: backend.asked("kill") == [("kill", "gateway", "INT")])
+
+    await with_console(eight(), body)
+
+
+async def test_the_filter_narrows_while_typing_and_escape_drops_it() -> None:
+    async def body(pilot: Pilot[int], _backend: FakeBackend) -> None:
+        await pilot.press("slash", *"data")
+        await until(pilot, lambda: [row.cells[1].text for row in table(pilot).rows] == ["database"])
+        await pilot.press("enter")
+        assert pilot.app.focused is table(pilot)
+        assert len(table(pilot).rows) == 1
+        await pilot.press("escape")
+        await until(pilot, lambda: len(table(pilot).rows) == 8)
+
+    await with_console(eight(), body)
+
+
+async def test_digits_and_tab_go_to_the_panes() -> None:
+    async def body(pilot: Pilot[int], _backend: FakeBackend) -> None:
+        await pilot.press("2")
+        assert main_of(pilot).pane == "images"
+        await pilot.press("tab")
+        assert main_of(pilot).pane == "networks"
+        await pilot.press("shift+tab", "shift+tab")
+        assert main_of(pilot).pane == "containers"
+        await pilot.press("4")
+        await until(pilot, lambda: main_of(pilot).query_one(Detail).border_title == "data")
+
+    await with_console(eight(), body)
+
+
+async def test_the_log_is_shown_and_searched() -> None:
+    async def body(pilot: Pilot[int], _backend: FakeBackend) -> None:
+        log = main_of(pilot).query_one("#logs", LogView)
+        await until(pilot, lambda: log.count == 12)
+        assert "gateway: request 11 took" in log.visible_text()
+        await pilot.press("l", "slash", *"request 1", "enter")
+        await until(pilot, lambda: log.search_summary == "/request 1 3/3")
+        await pilot.press("n")
+        assert log.search_summary == "/request 1 1/3"
+        await pilot.press("N")
+        assert log.search_summary == "/request 1 3/3"
+        await pilot.press("w", "T")
+        assert log.wrap
+        assert log.timestamps
+
+    await with_console(eight(), body)
+
+
+async def test_tabs_show_graphs_limits_processes_and_inspect() -> None:
+    async def body(pilot: Pilot[int], _backend: FakeBackend) -> None:
+        detail = main_of(pilot).query_one(Detail)
+        seen = []
+        for _ in range(5):
+            seen.append(detail.tab)
+            await pilot.press("right_square_bracket")
+        assert seen == ["logs", "graphs", "limits", "processes", "inspect"]
+        detail.tab = "processes"
+        processes = detail.query_one("#processes", RecordTable)
+        await until(pilot, lambda: len(processes.rows) == 2)
+
+    await with_console(eight(), body)
+
+
+async def test_a_knob_changes_the_limit_at_once_and_undo_takes_it_back() -> None:
+    async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
+        before = backend.containers.get("gateway").limits
+        await pilot.press("t")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Retune))
+        await pilot.press("l", "l")
+        await until(pilot, lambda: backend.containers.get("gateway").limits.cpus == 0.6)
+        await pilot.press("j", *"64m", "enter")
+        await until(pilot, lambda: backend.containers.get("gateway").limits.memory == 64 << 20)
+        assert "changes in force" in str(pilot.app.screen.query_one(".state").render())
+        await pilot.press("u")
+        await until(pilot, lambda: backend.containers.get("gateway").limits == Limits(cpus=0.6, memory=256 << 20))
+        await pilot.press("U")
+        await until(pilot, lambda: backend.containers.get("gateway").limits == before)
+        await pilot.press("escape")
+        assert pilot.app.screen is main_of(pilot)
+
+    await with_console(eight(), body)
+
+
+async def test_a_refused_limit_becomes_a_toast_and_the_knob_goes_back() -> None:
+    async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
+        backend.failures["update"] = Conflict("more is in use than the new limit allows")
+        await pilot.press("t")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Retune))
+        knob = pilot.app.screen.query(Knob).first()
+        await pilot.press("L")
+        await until(pilot, lambda: any("more is in use" in toast.message for toast in pilot.app._notifications))
+        await until(pilot, lambda: knob.value == 0.5)
+
+    await with_console(eight(), body)
+
+
+async def test_undo_works_outside_the_dialog_too() -> None:
+    async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
+        before = backend.containers.get("gateway").limits
+        await pilot.press("t")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Retune))
+        await pilot.press("x")
+        await until(pilot, lambda: backend.containers.get("gateway").limits.cpus is None)
+        await pilot.press("escape")
+        await until(pilot, lambda: pilot.app.screen is main_of(pilot))
+        await pilot.press("u")
+        await until(pilot, lambda: backend.containers.get("gateway").limits == before)
+
+    await with_console(eight(), body)
+
+
+async def test_an_engine_error_is_a_toast_and_the_console_lives() -> None:
+    async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
+        backend.failures["stop"] = RuntimeError("something unforeseen")
+        await pilot.press("S")
+        await until(pilot, lambda: any("something unforeseen" in toast.message for toast in pilot.app._notifications))
+        await pilot.press("j")
+        assert highlighted(pilot) == "database"
+
+    await with_console(eight(), body)
+
+
+async def test_a_container_that_vanishes_leaves_the_cursor_on_its_neighbour() -> None:
+    async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
+        await pilot.press("j")
+        backend.items = [item for item in backend.items if item.name != "database"]
+        backend.news.set()
+        await until(pilot, lambda: len(table(pilot).rows) == 7)
+        assert highlighted(pilot) == "cache"
+
+    await with_console(eight(), body)
+
+
+async def test_the_first_run_offers_the_demo_and_starts_it() -> None:
+    async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
+        await until(pilot, lambda: isinstance(pilot.app.screen, Welcome))
+        await pilot.press("enter")
+        await until(pilot, lambda: ("demo_up",) in backend.calls)
+        await until(pilot, lambda: len(table(pilot).rows) == 3)
+
+    await with_console(FakeBackend(), body)
+
+
+async def test_without_root_it_says_what_is_missing() -> None:
+    async def body(pilot: Pilot[int], _backend: FakeBackend) -> None:
+        await until(pilot, lambda: isinstance(pilot.app.screen, Missing))
+        await pilot.press("q")
+
+    backend = FakeBackend(missing=("Containers need root. Start it with: sudo tuicon",))
+    await with_console(backend, body)
+
+
+async def test_help_lists_the_users_own_keys() -> None:
+    async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
+        await pilot.press("question_mark")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Help))
+        await pilot.press("escape")
+        await pilot.press("f9")
+        await until(pilot, lambda: backend.asked("stop") == [("stop", "gateway")])
+
+    await with_console(eight(), body, keys={"stop": "f9"})
+
+
+async def test_a_form_runs_a_new_container() -> None:
+    async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
+        await pilot.press("n")
+        await until(pilot, lambda: isinstance(pilot.app.screen, RunForm))
+        pilot.app.screen.query_one("#run-command", Input).value = "sleep 60"
+        pilot.app.screen.query_one("#run-memory", Input).value = "64m"
+        await pilot.press("enter")
+        await until(pilot, lambda: backend.asked("run"))
+        spec = backend.asked("run")[0][1]
+        assert isinstance(spec, ContainerSpec)
+        assert (spec.command, spec.limits) == (("sleep", "60"), Limits(memory=64 << 20))
+
+    await with_console(eight(), body)
+
+
+async def test_the_palette_finds_a_command_by_name() -> None:
+    async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
+        await pilot.press("colon")
+        await pilot.pause()
+        await pilot.press(*"restart")
+        await until(pilot, lambda: pilot.app.screen.query(OptionList).first().option_count > 0)
+        await until(pilot, lambda: pilot.app.screen.query(OptionList).first().highlighted == 0)
+        await pilot.press("enter")
+        await until(pilot, lambda: backend.asked("restart") == [("restart", "gateway")])
+
+    await with_console(eight(), body)
+
+
+@pytest.mark.parametrize("size", [(20, 5), (40, 10), (80, 24), (300, 90)])
+async def test_it_lives_in_any_size(size: tuple[int, int]) -> None:
+    async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
+        await pilot.press("right_square_bracket")
+        await pilot.resize_terminal(100, 30)
+        await pilot.resize_terminal(*size)
+        await pilot.press("t")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Retune))
+        await pilot.press("escape", "S")
+        await until(pilot, lambda: backend.asked("stop"))
+
+    await with_console(eight(), body, size=size)
+
+
+async def test_themes_change_at_once() -> None:
+    async def body(pilot: Pilot[int], _backend: FakeBackend) -> None:
+        assert {"tuicon-dark", "tuicon-light", "tuicon-high-contrast"} <= set(pilot.app.available_themes)
+        await pilot.press("ctrl+t")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Choose))
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: pilot.app.theme != "tuicon-dark")
+
+    await with_console(eight(), body)
+
+
+async def test_sorting_by_use_puts_the_busiest_first() -> None:
+    async def body(pilot: Pilot[int], _backend: FakeBackend) -> None:
+        main_of(pilot).sort_by = "cpu"
+        await pilot.pause()
+        place = [column.id for column in table(pilot)._columns].index("cpu")
+        cpu = [row.cells[place].sort for row in table(pilot).rows]
+        assert cpu == sorted(cpu, key=lambda value: float(value or 0), reverse=True)
+
+    await with_console(FakeBackend(*(a_container(number) for number in range(1, 20))), body)
