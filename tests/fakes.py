@@ -137,11 +137,17 @@ class FakeContainers:
     def exec(self, ref: str, spec: ExecSpec, *, size: tuple[int, int] | None = None) -> None:
         self._do("exec", self.get(ref).name, spec, size)
 
-    def logs(self, ref: str, *, follow: bool = False, tail: int | None = None, stop: threading.Event | None = None) -> Iterator[LogEntry]:
+    def logs(
+        self, ref: str, *, follow: bool = False, tail: int | None = None, stop: threading.Event | None = None
+    ) -> Iterator[LogEntry]:
         name = self.get(ref).name
         for number in range(self._backend.log_lines):
             stream = "stderr" if number % 7 == 6 else "stdout"
-            yield LogEntry(NOW + timedelta(milliseconds=number * 250), stream, f"{name}: request {number} took {number * 13 % 90} ms\n")
+            yield LogEntry(
+                NOW + timedelta(milliseconds=number * 250),
+                stream,
+                f"{name}: request {number} took {number * 13 % 90} ms\n",
+            )
         if follow and stop:
             stop.wait()
 
@@ -191,8 +197,21 @@ class FakeNetworks:
     """The three builtin ones."""
 
     def list(self) -> tuple[Network, ...]:
-        bridge = Network("1" * 64, "bridge", "bridge", NOW, subnet="10.88.0.0/16", gateway="10.88.0.1", bridge="tuicon0", builtin=True)
-        return (bridge, Network("2" * 64, "host", "host", NOW, builtin=True), Network("3" * 64, "none", "null", NOW, builtin=True))
+        bridge = Network(
+            "1" * 64,
+            "bridge",
+            "bridge",
+            NOW,
+            subnet="10.88.0.0/16",
+            gateway="10.88.0.1",
+            bridge="tuicon0",
+            builtin=True,
+        )
+        return (
+            bridge,
+            Network("2" * 64, "host", "host", NOW, builtin=True),
+            Network("3" * 64, "none", "null", NOW, builtin=True),
+        )
 
     def inspect(self, ref: str) -> dict[str, Any]:
         return {"Id": ref}
@@ -205,7 +224,10 @@ class FakeVolumes:
     """Two volumes."""
 
     def list(self) -> tuple[Volume, ...]:
-        return (Volume("data", "local", "/x", NOW - timedelta(days=2), used_by=(f"{1:064x}",)), Volume("old", "local", "/y", NOW - timedelta(days=9)))
+        return (
+            Volume("data", "local", "/x", NOW - timedelta(days=2), used_by=(f"{1:064x}",)),
+            Volume("old", "local", "/y", NOW - timedelta(days=9)),
+        )
 
     def inspect(self, name: str) -> dict[str, Any]:
         return {"Name": name, "Driver": "local"}
@@ -238,7 +260,9 @@ class FakeSystem:
 
     def demo_up(self) -> tuple[Container, ...]:
         self._backend.calls.append(("demo_up",))
-        self._backend.items = [a_container(number, f"demo-{name}") for number, name in enumerate(("cpu", "memory", "io"), 1)]
+        self._backend.items = [
+            a_container(number, f"demo-{name}") for number, name in enumerate(("cpu", "memory", "io"), 1)
+        ]
         self._backend.has_image = True
         self._backend.news.set()
         return tuple(self._backend.items)
@@ -279,7 +303,18 @@ class FakeBackend:
 
 def eight() -> FakeBackend:
     """Return a backend with eight containers in all states."""
-    states = [Status.RUNNING, Status.RUNNING, Status.PAUSED, Status.RUNNING, Status.EXITED, Status.EXITED, Status.CREATED, Status.RUNNING]
+    states = [
+        Status.RUNNING,
+        Status.RUNNING,
+        Status.PAUSED,
+        Status.RUNNING,
+        Status.EXITED,
+        Status.EXITED,
+        Status.CREATED,
+        Status.RUNNING,
+    ]
     names = ("gateway", "database", "cache", "worker", "migrate", "backup", "spare", "metrics")
-    items = [a_container(number, name, status) for number, (name, status) in enumerate(zip(names, states, strict=True), 1)]
+    items = [
+        a_container(number, name, status) for number, (name, status) in enumerate(zip(names, states, strict=True), 1)
+    ]
     return FakeBackend(*items)

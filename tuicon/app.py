@@ -70,6 +70,10 @@ class Console(App[int]):
         self.theme = self.config.theme if self.config.theme in self.available_themes else "tuicon-dark"
         self.set_keymap(self.config.keys)
 
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """Give themes that are not ours the variables that our styles use."""
+        return {"muted": "#8a8f98"}
+
     def on_mount(self) -> None:
         """Show the main screen, or what is missing."""
         missing = self.backend.system.check_permissions()

@@ -59,5 +59,13 @@ def parse(name: str, text: str) -> Theme:
         except ColorParseError:
             raise ValueError(f"{key} is no colour: {content[key]!r}") from None
     known = {field.name for field in fields(Theme)}
-    values = {key: content[key] for key in (*_COLORS, "dark", "variables") if key in content and key in known}
-    return Theme(name=name, **values)
+    values = {key: content[key] for key in (*_COLORS, "dark") if key in content and key in known}
+    theme = Theme(name=name, **values)
+    theme.variables = {"muted": _muted(theme), **content.get("variables", {})}
+    return theme
+
+
+def _muted(theme: Theme) -> str:
+    """Return the colour of what matters less: between text and background, as one that needs no blending."""
+    colors = theme.to_color_system().generate()
+    return Color.parse(colors["background"]).blend(Color.parse(colors["foreground"]), 0.62).hex

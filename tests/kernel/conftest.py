@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def root() -> Iterator[Path]:
     """A state root on the disk, short enough for any path."""
-    path = Path(tempfile.mkdtemp(prefix="tuicon-test-"))
+    path = Path(tempfile.mkdtemp(prefix="tuicon-test-", dir=os.environ.get("TUICON_TEST_ROOT")))
     yield path
     shutil.rmtree(path, ignore_errors=True)
 

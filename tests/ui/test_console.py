@@ -51,7 +51,9 @@ def table(pilot: Pilot[int], name: str = "containers") -> RecordTable:
     return main_of(pilot).query_one(f"#{name}", RecordTable)
 
 
-async def with_console(backend: FakeBackend, body: Body, size: tuple[int, int] = (160, 50), keys: dict[str, str] | None = None) -> None:
+async def with_console(
+    backend: FakeBackend, body: Body, size: tuple[int, int] = (160, 50), keys: dict[str, str] | None = None
+) -> None:
     async with console(backend, keys).run_test(size=size) as pilot:
         if not backend.missing:
             await until(pilot, lambda: main_of(pilot).is_mounted and len(table(pilot).rows) == len(backend.items))

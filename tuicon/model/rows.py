@@ -51,13 +51,13 @@ class Column:
 
 
 _SPARK = 8
-_SHORTEST_NAME = 16
+_SHORTEST_NAME = 12
 _ALL = (
     Column("status", "STATUS", 10),
     Column("name", "NAME", None),
     Column("image", "IMAGE", 18),
-    Column("cpu", "CPU %", 15, "right"),
-    Column("memory", "MEMORY", 20, "right"),
+    Column("cpu", "CPU %", 14, "right"),
+    Column("memory", "MEMORY", 18, "right"),
     Column("io", "I/O R/W", 16, "right"),
     Column("net", "NET RX/TX", 16, "right"),
     Column("pids", "PIDS", 5, "right"),

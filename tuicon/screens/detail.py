@@ -46,14 +46,12 @@ class Detail(Vertical):
     """Shows the selected object; the screen tells it what that is."""
 
     DEFAULT_CSS = """
-    Detail { border: round $foreground 25%; }
+    Detail { border: round $foreground 25%; border-title-color: $text; border-subtitle-color: $text-warning; }
     Detail:focus-within { border: round $primary; }
     Detail #tabs { height: 1; }
     Detail ContentSwitcher { height: 1fr; }
     Detail #graphs { grid-size: 2 2; }
     Detail #limits { padding: 1 2; }
-    .-narrow Detail #graphs { grid-size: 2 1; }
-    .-narrow Detail .second { display: none; }
     """
     tab: reactive[str] = reactive("logs")
 
@@ -169,7 +167,9 @@ class Detail(Vertical):
                 entries.append(self._incoming.popleft())
             self.query_one("#logs", LogView).append(entries)
         view = self.query_one("#logs", LogView)
-        self.border_subtitle = view.search_summary if self.tab == "logs" and self._pane == "containers" else ""
+        summary = view.search_summary if self.tab == "logs" and self._pane == "containers" else ""
+        if summary != self.border_subtitle:  # setting it draws the border again
+            self.border_subtitle = summary
 
     def _show_usage(self, container: Container, usage: Usage | None) -> None:
         if self.query_one(ContentSwitcher).current == "graphs":

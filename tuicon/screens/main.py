@@ -115,7 +115,6 @@ class MainScreen(Actions):
         self._show_detail()
         if isinstance(self.app.screen, Retune):
             self.app.screen.show_usage(snapshot.usages.get(self.app.screen.container_id))
-        self.refresh_bindings()
 
     def watch_pattern(self) -> None:
         """Filter anew."""
@@ -156,8 +155,10 @@ class MainScreen(Actions):
         table.sorted_by = self.sort_by if name == self.pane else ""
         table.show(columns, shown)
         count = f"{len(shown)}/{len(found)}" if len(shown) != len(found) else str(len(found))
-        table.border_title = f"{PANES.index(name) + 1} {name} {count}"
-        table.border_subtitle = f"/{self.pattern}" if name == self.pane and self.pattern else ""
+        title = f"{PANES.index(name) + 1} {name} {count}"
+        subtitle = f"/{self.pattern}" if name == self.pane and self.pattern else ""
+        if (title, subtitle) != (table.border_title, table.border_subtitle):  # setting them draws the border again
+            table.border_title, table.border_subtitle = title, subtitle
 
     def _show_detail(self) -> None:
         self.query_one(Detail).show(self.pane, self.selected, self.snapshot)
@@ -166,7 +167,6 @@ class MainScreen(Actions):
         """Show what the cursor is on."""
         if event.table.id == self.pane:
             self._show_detail()
-            self.refresh_bindings()
 
     def on_record_table_chosen(self, event: RecordTable.Chosen) -> None:
         """Go into the detail."""
@@ -269,7 +269,7 @@ class MainScreen(Actions):
         box.placeholder = "search: a regular expression" if self._searches else "filter: words, !not"
         box.value = "" if self._searches else self.pattern
         box.display = True
-        box.focus()
+        self.set_focus(box)  # at once: what is typed next is for it
 
     _searches: LogView | None = None
 
@@ -289,7 +289,7 @@ class MainScreen(Actions):
         target = self._searches or self.table
         self.query_one("#filter", Input).display = False
         self._searches = None
-        target.focus()
+        self.set_focus(target)
 
     def do_logs(self) -> None:
         """Go to the log."""
@@ -357,7 +357,6 @@ class MainScreen(Actions):
                 self._retune.changed(message.result.before, message.result.after, is_undo=is_undo)
             if is_undo:
                 self.notify("The limits are as they were", timeout=2)
-        self.refresh_bindings()
 
     def on_operation_failed(self, message: OperationFailed) -> None:
         """Say what went wrong, and show the knobs as they are."""

@@ -104,13 +104,13 @@ class Knob(Widget, can_focus=True):
     def render(self) -> Text:
         """Draw label, value, and the scale with the use and the limit on it."""
         variables = self.app.theme_variables
-        muted, accent = variables.get("text-muted", ""), variables.get("primary", "")
+        muted, accent = variables["muted"], variables["primary"]
         used_text = tuning.text_of(self.tunable, self.used)
         limit = f"{self.typed}▏" if self.typed else tuning.text_of(self.tunable, self.value)
         line = Text(no_wrap=True, overflow="ellipsis")
         line.append(f"{self.tunable.label:<11}", "bold")
-        line.append(f"{limit:<14}", f"bold {variables.get('warning', '')}")
-        line.append(f" uses {used_text}\n", _color(muted))
+        line.append(f"{limit:<14}", f"bold {variables['warning']}")
+        line.append(f" uses {used_text}\n", muted)
         width = max(10, self.size.width - 2)
         used_at = (
             round(tuning.place_of(self.tunable, max(self.used, self.tunable.low)) * (width - 1)) if self.used else 0
@@ -118,13 +118,9 @@ class Knob(Widget, can_focus=True):
         limit_at = width - 1 if self.value is None else round(tuning.place_of(self.tunable, self.value) * (width - 1))
         for place in range(width):
             if place == limit_at and self.value is not None:
-                line.append("┃", f"bold {variables.get('warning', '')}")
+                line.append("┃", f"bold {variables['warning']}")
             elif place < used_at:
-                line.append("━", _color(accent))
+                line.append("━", accent)
             else:
-                line.append("─", _color(muted))
+                line.append("─", muted)
         return line
-
-
-def _color(name: str) -> str:
-    return name if name.startswith("#") else ""

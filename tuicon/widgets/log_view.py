@@ -61,10 +61,10 @@ class LogView(ScrollView, can_focus=True):
         scrollbar-size-vertical: 1;
         scrollbar-size-horizontal: 1;
         & > .log--stderr { color: $text-error; }
-        & > .log--time { color: $text-muted; }
+        & > .log--time { color: $muted; }
         & > .log--match { background: $warning 40%; }
         & > .log--match-current { background: $warning; color: $background; text-style: bold; }
-        & > .log--empty { color: $text-muted; }
+        & > .log--empty { color: $muted; }
     }
     """
     wrap: reactive[bool] = reactive(default=False)

@@ -58,14 +58,14 @@ class RecordTable(ScrollView, can_focus=True):
     RecordTable {
         scrollbar-size-vertical: 1;
         overflow-x: hidden;
-        & > .table--header { color: $text-muted; text-style: bold; }
+        & > .table--header { color: $muted; text-style: bold; }
         & > .table--cursor { background: $primary 35%; text-style: bold; }
         & > .table--cursor-blurred { background: $foreground 12%; }
-        & > .table--empty { color: $text-muted; }
+        & > .table--empty { color: $muted; }
         & > .table--ok { color: $text-success; }
         & > .table--warn { color: $text-warning; }
         & > .table--bad { color: $text-error; }
-        & > .table--muted { color: $text-muted; }
+        & > .table--muted { color: $muted; }
         & > .table--accent { color: $text-accent; }
     }
     """

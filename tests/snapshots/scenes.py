@@ -1,0 +1,139 @@
+"""The scenes behind the snapshot tests and the pictures: `python -m tests.snapshots.scenes DIRECTORY` draws them."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from textual.pilot import Pilot
+from textual.widgets import ContentSwitcher
+
+from tests.fakes import NOW, FakeBackend, a_usage, eight
+from tuicon.app import Console
+from tuicon.config import Config
+from tuicon.messages import SnapshotTaken
+from tuicon.model.snapshot import HostTotals, Snapshot
+from tuicon.screens.detail import Detail
+from tuicon.widgets.log_view import LogView
+
+Step = Callable[[Pilot[int]], Awaitable[None]]
+_SECONDS = 110
+_HOST = HostTotals(37.5, 5 << 30, 16 << 30, 1.25, 4)
+
+
+class StillFeed:
+    """Stands in for the feed: what is seen does not depend on the clock or this host."""
+
+    def start(self) -> None:
+        """Do nothing."""
+
+    def stop(self) -> None:
+        """Do nothing."""
+
+
+class SceneConsole(Console):
+    """The console with a feed that stands still."""
+
+    def __init__(self, backend: FakeBackend, theme: str) -> None:
+        super().__init__(backend, Config(theme))
+        self.fake = backend
+        self.feed = StillFeed()  # type: ignore[assignment]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A picture: how to get there."""
+
+    name: str
+    size: tuple[int, int]
+    keys: tuple[str, ...] = ()
+    theme: str = "tuicon-dark"
+    backend: Callable[[], FakeBackend] = eight
+    tab: str = "logs"
+
+    def app(self) -> SceneConsole:
+        """Return the console of the scene."""
+        return SceneConsole(self.backend(), self.theme)
+
+    async def play(self, pilot: Pilot[int]) -> None:
+        """Bring the console to the scene."""
+        app = pilot.app
+        assert isinstance(app, SceneConsole)
+        if app.fake.missing:
+            await pilot.pause()
+            return
+        while not app.main.is_mounted:
+            await pilot.pause(0.01)
+        await _show(pilot, app)
+        app.main.query_one(Detail).tab = self.tab
+        await pilot.press(*self.keys)
+        await pilot.pause(0.3)
+        await pilot.wait_for_scheduled_animations()
+
+
+async def _show(pilot: Pilot[int], app: SceneConsole) -> None:
+    backend = app.fake
+    running = [container for container in backend.items if container.status.is_alive]
+    for tick in range(_SECONDS):
+        usages = {container.id: a_usage(int(container.id, 16), tick) for container in running}
+        app.main._history.add(usages)
+    snapshot = Snapshot(
+        NOW + timedelta(seconds=_SECONDS), backend.containers.list(), usages if running else {}, backend.images.list(),
+        backend.networks.list(), backend.volumes.list(), _HOST,
+    )  # fmt: skip
+    app.main.post_message(SnapshotTaken(snapshot))
+    while app.main.snapshot is not snapshot:
+        await pilot.pause(0.01)
+    if not backend.items:
+        app._welcome()
+        return
+    log = app.main.query_one("#logs", LogView)
+    while log.count < backend.log_lines:
+        await pilot.pause(0.02)
+    assert app.main.query_one(ContentSwitcher) is not None
+
+
+def _nobody() -> FakeBackend:
+    return FakeBackend(missing=("Containers need root: namespaces, mounts and cgroups. Start it with: sudo tuicon",))
+
+
+SCENES = (
+    Scene("main-160", (160, 44)),
+    Scene("main-120", (120, 40)),
+    Scene("main-80", (80, 24)),
+    Scene("graphs-160", (160, 44), tab="graphs"),
+    Scene("graphs-80", (80, 24), tab="graphs"),
+    Scene("limits-120", (120, 40), tab="limits"),
+    Scene("retune-120", (120, 36), keys=("t",), tab="graphs"),
+    Scene("retune-80", (80, 24), keys=("t",)),
+    Scene("help-120", (120, 44), keys=("question_mark",)),
+    Scene("remove-80", (80, 24), keys=("d",)),
+    Scene("first-80", (80, 24), backend=FakeBackend),
+    Scene("not-root-80", (80, 24), backend=_nobody),
+    Scene("high-contrast-120", (120, 40), theme="tuicon-high-contrast", tab="graphs"),
+    Scene("light-120", (120, 40), theme="tuicon-light", tab="graphs"),
+)
+
+
+async def _draw(scene: Scene, directory: Path) -> None:
+    app = scene.app()
+    async with app.run_test(size=scene.size) as pilot:
+        await scene.play(pilot)
+        directory.joinpath(f"{scene.name}.svg").write_text(app.export_screenshot(title="tuicon"))
+
+
+def main() -> None:
+    """Draw all scenes."""
+    directory = Path(sys.argv[1])
+    directory.mkdir(parents=True, exist_ok=True)
+    for scene in SCENES:
+        asyncio.run(_draw(scene, directory))
+        print(directory / f"{scene.name}.svg")
+
+
+if __name__ == "__main__":
+    main()
