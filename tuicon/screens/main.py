@@ -281,7 +281,9 @@ class MainScreen(Actions):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Keep the filter, or search."""
         if event.input.id == "filter":
-            if self._searches is not None and not self._searches.search(event.value) and event.value:
+            if self._searches is None:
+                self.pattern = event.value
+            elif not self._searches.search(event.value) and event.value:
                 self.notify(f"{event.value} is not in the log", severity="warning", timeout=3)
             self._close_filter()
 
