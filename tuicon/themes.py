@@ -68,4 +68,4 @@ def parse(name: str, text: str) -> Theme:
 def _muted(theme: Theme) -> str:
     """Return the colour of what matters less: between text and background, as one that needs no blending."""
     colors = theme.to_color_system().generate()
-    return Color.parse(colors["background"]).blend(Color.parse(colors["foreground"]), 0.62).hex
+    return Color.parse(colors["background"]).blend(Color.parse(colors["foreground"]), 0.66).hex

@@ -17,6 +17,7 @@ else:
     from backports import zstd
 
 _CHUNK = 1 << 18
+_LARGEST_STEP = 4 << 20
 _DAMAGES: tuple[type[Exception], ...] = (isal_zlib.error, zstd.ZstdError, ValueError)  # type: ignore[assignment] # its stub says instance
 _RATIO_COUNTS_FROM = 64 << 20
 LARGEST_RATIO = 1000
@@ -40,6 +41,8 @@ class Decompressed:
         self._engine: Any = self._make() if self._make else None
         self._buffer = b""
         self._position = 0
+        self._pending = b""
+        self._has_more = False
         self._hasher = hashlib.sha256()
         self.taken = len(self._head)
         self.given = 0
@@ -63,31 +66,41 @@ class Decompressed:
     def _refill(self) -> bool:
         self._position, self._buffer = 0, b""
         while not self._buffer:
-            chunk = self._head or self._source.read(_CHUNK)
-            if not self._head:
-                self.taken += len(chunk)
-            self._head = b""
-            if not chunk:
-                self._check_end()
-                return False
-            self._buffer = self._inflate(chunk) if self._engine is not None else chunk
+            if not self._pending and not self._has_more:
+                chunk = self._head or self._source.read(_CHUNK)
+                if not self._head:
+                    self.taken += len(chunk)
+                self._head = b""
+                if not chunk:
+                    self._check_end()
+                    return False
+                self._pending = chunk
+            self._buffer = self._step()
             if self.given > _RATIO_COUNTS_FROM and self.given > LARGEST_RATIO * self.taken:
                 raise ImageError(f"the layer unpacks to more than {LARGEST_RATIO} times its size")
         return True
 
-    def _inflate(self, chunk: bytes) -> bytes:
-        parts = []
+    def _step(self) -> bytes:
+        """Turn some of the pending input into at most 4 MiB of plain bytes."""
+        data, self._pending = self._pending, b""
+        if self._engine is None:
+            return data
+        if self._engine.eof:
+            if not data.strip(b"\0"):
+                return b""
+            self._engine = self._make() if self._make else None  # the next member
         try:
-            while chunk:
-                if self._engine.eof:
-                    if not chunk.strip(b"\0"):
-                        break
-                    self._engine = self._make() if self._make else None  # the next member
-                parts.append(self._engine.decompress(chunk))
-                chunk = self._engine.unused_data if self._engine.eof else b""
+            plain: bytes = self._engine.decompress(data, _LARGEST_STEP)
         except _DAMAGES as error:
             raise ImageError(f"the layer is damaged: {error}") from error
-        return b"".join(parts)
+        if self._engine.eof:
+            self._pending, self._has_more = self._engine.unused_data, False
+        elif hasattr(self._engine, "needs_input"):
+            self._has_more = not self._engine.needs_input
+        else:
+            self._pending = self._engine.unconsumed_tail
+            self._has_more = len(plain) == _LARGEST_STEP and not self._pending
+        return plain
 
     def _check_end(self) -> None:
         if self._engine is not None and not self._engine.eof:

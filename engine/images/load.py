@@ -18,7 +18,7 @@ from engine.errors import ImageError
 from engine.images import tar
 from engine.images.compression import Decompressed
 from engine.images.tar import Readable, TarReader
-from engine.linux import inside
+from engine.linux import files, inside
 from engine.oci import manifest as documents
 from engine.oci.digest import hex_of, is_digest, of_bytes
 from engine.oci.manifest import Descriptor, ImageConfig, Index, Manifest
@@ -110,12 +110,20 @@ def spool(stream: BinaryIO, scratch: Path) -> Path:
     """Write an archive's members to a fresh directory below `scratch`; return it.
 
     Raises:
-        ImageError: The archive is damaged, or has members no image archive has.
+        ImageError: The archive is damaged; nothing is left.
     """
     directory = Path(tempfile.mkdtemp(dir=scratch, prefix="load."))
+    try:
+        _spool_into(directory, TarReader(Decompressed(_Buffered(stream))))
+    except BaseException:
+        files.remove_tree(directory)
+        raise
+    return directory
+
+
+def _spool_into(directory: Path, reader: TarReader) -> None:
     root = inside.open_root(directory)
     try:
-        reader = TarReader(Decompressed(_Buffered(stream)))
         for entry in reader:
             path = os.path.normpath("/" + entry.name)
             parent, _, name = path.rpartition("/")
@@ -134,7 +142,6 @@ def spool(stream: BinaryIO, scratch: Path) -> Path:
                 os.close(fd)
     finally:
         os.close(root)
-    return directory
 
 
 class _Buffered:

@@ -32,7 +32,7 @@ class Paths:
             NotPermitted: The root cannot be written.
             StoreError: It belongs to another version.
         """
-        if self._is_ready:
+        if self._is_ready and self.version.exists():  # another process may have reset the root meanwhile
             return
         try:
             self._make()

@@ -23,7 +23,7 @@ _LONGEST = 4_000
 _ESCAPES = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-ln-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[@-Z\\^_]|[ -/]+[0-~])"
 )
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
+_CONTROLS = re.compile(r"[\x00-\x1a\x1c-\x1f\x7f-\x9f\u2028\u2029]|\x1b(?!\[[0-9;:]*m)")
 _SGR = re.compile(r"\x1b\[[0-9;:]*m")
 
 
