@@ -33,14 +33,21 @@ def root() -> Iterator[Path]:
 @pytest.fixture
 def engine(root: Path) -> Iterator[Engine]:
     """An engine with the demo image; when the test ends, nothing of it may be left."""
+    before = own_groups()
     with Engine(root / "state") as opened:
         opened.images.build_demo()
         yield opened
         opened.system.reset()
-    assert leftovers(root / "state") == []
+    assert leftovers(root / "state", before) == []
 
 
-def leftovers(state: Path) -> list[str]:
+def own_groups() -> set[str]:
+    """Return the cgroups of all containers on this machine."""
+    places = dict.fromkeys(cgroups.group_for("tuicon").paths.values())
+    return {str(child) for path in places if Path(path).exists() for child in Path(path).glob("*/")}
+
+
+def leftovers(state: Path, before: set[str]) -> list[str]:
     """Return what a state root left on this machine."""
     mark = hashlib.sha256(str(state).encode()).hexdigest()[:6]
     found = [f"file {path}" for path in ([state] if state.exists() else [])]
@@ -50,8 +57,7 @@ def leftovers(state: Path) -> list[str]:
     ]
     if f"tuicon_{mark}" in nftables.run("list tables"):
         found.append(f"nft table tuicon_{mark}")
-    for path in dict.fromkeys(cgroups.group_for("tuicon").paths.values()):
-        found += [f"cgroup {child}" for child in Path(path).glob("*/")] if Path(path).exists() else []
+    found += [f"cgroup {path}" for path in own_groups() - before]
     for pid in procfs.process_ids():
         try:
             command = procfs.command_line(pid)
