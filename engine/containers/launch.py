@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -41,7 +42,11 @@ class Launcher:
             if self._channel is not None:
                 self._channel.close()
                 self._channel = None
-                os.waitpid(self._pid, 0)
+                self._reap()
+
+    def _reap(self) -> None:
+        with contextlib.suppress(ChildProcessError):  # the caller's process ignores SIGCHLD
+            os.waitpid(self._pid, 0)
 
     def ask(self, request: dict[str, Any], session: socket.socket | None = None) -> int:
         """Send a request; return the pid of the started process.
@@ -75,7 +80,7 @@ class Launcher:
                 except OSError:
                     self._channel.close()
                     self._channel = None
-                    os.waitpid(self._pid, 0)
+                    self._reap()
                     if is_last:
                         raise LauncherLost("the launcher cannot be reached") from None
                 else:

@@ -93,10 +93,7 @@ class Lifecycle:
 
     def _sweep(self, container_id: str) -> None:
         """Remove what a killed monitor may have left: the cgroup and the state record."""
-        state = self._registry.state(container_id)
-        if state is None:
-            return
-        group = Group.from_paths(state.cgroup["version"], state.cgroup["paths"])
+        group = group_for(cgroup_name(container_id))
         group.kill()
         group.remove()
         self._paths.running(container_id).joinpath("state.json").unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import Ambiguous, NotFound
-from engine.linux import procfs
+from engine.linux import files, procfs
 from engine.model.container import Container, ContainerSpec
 from engine.model.limits import Limits
 from engine.model.network import Endpoint
@@ -218,7 +218,15 @@ class Registry:
         state = self.state(container_id)
         if state:
             return state.is_alive or state.has_monitor
-        return self._paths.container(container_id).joinpath("starting").exists()
+        return self._paths.container(container_id).joinpath("starting").exists() and self._is_locked(container_id)
+
+    def _is_locked(self, container_id: str) -> bool:
+        """Return whether somebody is changing a container; a starter that was killed holds its lock no more."""
+        try:
+            with files.FileLock(self._paths.lock(f"container-{container_id}"), blocking=False):
+                return False
+        except BlockingIOError:
+            return True
 
     def _records(self) -> tuple[Record, ...]:
         found = []

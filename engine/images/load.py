@@ -197,6 +197,8 @@ def _oci_images(archive: Archive) -> tuple[Found, ...]:
 def _oci_image(archive: Archive, descriptor: Descriptor) -> Found:
     annotations = descriptor.annotations or {}
     name = next((annotations[key] for key in _NAME_ANNOTATIONS if annotations.get(key)), "")
+    if not {"/", ":"} & set(name):
+        name = ""  # a bare tag, as skopeo writes it, names no image
     raw = archive.blob(descriptor)
     manifest = documents.decode_manifest(raw, "the manifest")
     for _ in range(_DEEPEST_INDEX):

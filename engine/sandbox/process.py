@@ -129,7 +129,7 @@ def drop_rights(process: Document, uid: int, gid: int, groups: list[int], last_c
     }
     capabilities.drop_bounding(masks["bounding"], last_capability)
     syscalls.prctl(syscalls.PR_SET_KEEPCAPS, 1)
-    os.setgroups(groups)
+    os.setgroups([gid, *(group for group in groups if group != gid)])
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
     syscalls.prctl(syscalls.PR_SET_KEEPCAPS, 0)

@@ -179,5 +179,8 @@ def test_reset_asks_and_leaves_nothing(engine: Engine) -> None:
 def test_completion_scripts_are_valid_shell(engine: Engine) -> None:
     script = tuicon(engine, "completion", "bash").stdout
     assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
-    assert "retune" not in script
     assert "update" in script
+    assert "_tuicon_containers()" in script
+    tuicon(engine, "create", "--name", "found-by-name", "tuicon/demo")
+    assert tuicon(engine, "__complete", "containers").stdout == "found-by-name\n"
+    assert tuicon(engine, "__complete", "images").stdout == "tuicon/demo:latest\n"

@@ -130,6 +130,12 @@ def test_an_oci_layout_is_loaded(engine: Engine, root: Path, kind: str) -> None:
     assert engine.images.lower_directories(image)[0].joinpath("file").stat().st_size == 1000
 
 
+def test_a_layout_that_gives_only_a_tag_makes_an_image_without_a_name(engine: Engine) -> None:
+    data = oci_layout(tar_of(entry("file"))).replace(b"layout:1", b"justatag")
+    (image,) = engine.images.load(io.BytesIO(data))
+    assert image.references == ()
+
+
 @pytest.mark.parametrize("wrong", ["damaged", "cut", "no archive", "lies"])
 def test_what_is_no_image_is_refused_and_nothing_is_kept(engine: Engine, wrong: str) -> None:
     before = engine.images.list()

@@ -56,6 +56,10 @@ def test_a_user_has_no_capabilities_and_its_groups(engine: Engine) -> None:
     assert text.split() == ["1", "1", "1", "CapEff:", "0000000000000000", "/"]
 
 
+def test_the_primary_group_is_among_the_supplementary_ones(engine: Engine) -> None:
+    assert ran(engine, "grep", "Groups", "/proc/self/status", user="7:5").split() == ["Groups:", "5"]
+
+
 @pytest.mark.parametrize("user", ["nosuchuser", "4294967295", "99999999999", "0:nosuchgroup"])
 def test_unknown_users_are_refused(engine: Engine, user: str) -> None:
     with pytest.raises(StartFailed):

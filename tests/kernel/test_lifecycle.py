@@ -326,10 +326,11 @@ def test_many_starts_at_once(engine: Engine) -> None:
 def test_events_reach_another_process(engine: Engine) -> None:
     stop = threading.Event()
     seen: list[str] = []
+    before = engine.events.list()[-1].cursor
     with Engine(engine.root) as other:
 
         def watch() -> None:
-            for event in other.events.follow(stop=stop):
+            for event in other.events.follow(cursor=before, stop=stop):
                 seen.append(event.action)  # noqa: PERF401 - others look at it meanwhile
 
         thread = threading.Thread(target=watch)

@@ -32,11 +32,17 @@ def _list(parser: argparse.ArgumentParser, *names: str, metavar: str, help: str)
 
 
 def _containers(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("containers", nargs="+", metavar="CONTAINER")
+    _named(parser.add_argument("containers", nargs="+", metavar="CONTAINER"), "containers")
 
 
 def _container(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("container", metavar="CONTAINER")
+    _named(parser.add_argument("container", metavar="CONTAINER"), "container")
+
+
+def _named(action: argparse.Action, what: str) -> None:
+    """Have the completion script ask for names (see tuicon.cli.system.completion)."""
+    function = f"_tuicon_{what.rstrip('s')}s"
+    action.complete = {"bash": function, "zsh": function}  # type: ignore[attr-defined]
 
 
 def _json(parser: argparse.ArgumentParser) -> None:
@@ -86,7 +92,7 @@ def _spec(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cidfile", metavar="FILE", help="write its id to a file")
     limits.add_flags(parser)
     parser.add_argument("--help", action="help", help="show this text")
-    parser.add_argument("image", metavar="IMAGE")
+    _named(parser.add_argument("image", metavar="IMAGE"), "images")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="replaces the image's command")
 
 
@@ -214,7 +220,7 @@ def _images(parser: argparse.ArgumentParser) -> None:
 
 def _rmi(parser: argparse.ArgumentParser) -> None:
     _flag(parser, "-f", "--force", help="remove all references")
-    parser.add_argument("images", nargs="+", metavar="IMAGE")
+    _named(parser.add_argument("images", nargs="+", metavar="IMAGE"), "images")
 
 
 def _tag(parser: argparse.ArgumentParser) -> None:

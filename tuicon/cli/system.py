@@ -179,9 +179,22 @@ def completion(_engine: Engine, arguments: argparse.Namespace) -> int:
     from tuicon.cli import parser
 
     built = parser.build()
-    script: str = shtab.complete(built, shell=arguments.shell)
+    script: str = shtab.complete(built, shell=arguments.shell, preamble=_PREAMBLE)
     print(script)
     return 0
+
+
+_PREAMBLE = {
+    "bash": "\n".join(
+        f'_tuicon_{kind}() {{ compgen -W "$(tuicon __complete {kind} 2>/dev/null)" -- "$1"; }}'
+        for kind in ("containers", "images")
+    ),
+    "zsh": "\n".join(
+        f"_tuicon_{kind}() {{ compadd -- $(tuicon __complete {kind} 2>/dev/null); }}"
+        for kind in ("containers", "images")
+    ),
+}
+"""Shell functions that ask tuicon for names."""
 
 
 def complete(engine: Engine, arguments: argparse.Namespace) -> int:

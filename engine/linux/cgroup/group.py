@@ -177,6 +177,8 @@ class Group:
 
     def kill(self) -> None:
         """Kill all processes, frozen ones too; returns at once."""
+        if not any(os.path.exists(path) for path in self._directories()):
+            return
         if self.version == 2:
             try:
                 _write(f"{self.paths[UNIFIED]}/cgroup.kill", "1")
