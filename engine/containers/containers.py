@@ -257,8 +257,8 @@ class Containers:
             process["cwd"] = spec.workdir
         return process
 
-    def attach(self, ref: str, *, stdin: bool = True) -> Session:
-        """Attach to a running container; output from now on.
+    def attach(self, ref: str) -> Session:
+        """Attach to a running container: its output from now on, and its input when the caller writes.
 
         Raises:
             Conflict: It is not running.
@@ -269,7 +269,6 @@ class Containers:
         known = self._registry.known(container_id)
         if known.state is None:
             raise Conflict(f"container {known.record.name} is not running")
-        del stdin  # input is sent only when the caller writes
         self._journal.append("container", "attach", container_id, known.record.name)
         return sessions.connect(self._paths.running(container_id) / "attach.sock")
 

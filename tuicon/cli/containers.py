@@ -335,7 +335,7 @@ def attach(engine: Engine, arguments: argparse.Namespace) -> int:
     if container.status == "paused":
         raise Conflict(f"container {container.name} is paused", hint="unpause it first")
     wants_stdin = not arguments.no_stdin and container.spec.interactive
-    session = engine.containers.attach(container.id, stdin=wants_stdin)
+    session = engine.containers.attach(container.id)
     return _bridge(engine, container.id, session, arguments, has_tty=container.spec.tty, wants_stdin=wants_stdin)
 
 
