@@ -27,11 +27,8 @@ def test_from_the_first_screen_to_a_retuned_container(empty: Engine) -> None:
     screen.until(lambda seen: seen.count("● running") == 3)
     assert len(empty.containers.list(all=False)) == 3
 
-    screen.press("/")
-    screen.until("filter: words")
-    screen.press("cpu")
+    screen.press("/cpu\r")
     screen.until("containers 1/3")
-    screen.press("\r")
     screen.until("cpu: 50 rounds")
 
     screen.press("t")

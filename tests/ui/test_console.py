@@ -166,6 +166,14 @@ async def test_the_filter_narrows_while_typing_and_escape_drops_it() -> None:
     await with_console(eight(), body)
 
 
+async def test_a_slash_can_be_typed_into_the_filter() -> None:
+    async def body(pilot: Pilot[int], _backend: FakeBackend) -> None:
+        await pilot.press("slash", "a", "slash", "b")
+        await until(pilot, lambda: main_of(pilot).query_one("#filter", Input).value == "a/b")
+
+    await with_console(eight(), body)
+
+
 async def test_digits_and_tab_go_to_the_panes() -> None:
     async def body(pilot: Pilot[int], _backend: FakeBackend) -> None:
         await pilot.press("2")

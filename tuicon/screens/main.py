@@ -38,7 +38,14 @@ class MainScreen(Actions):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012 - as Textual declares it
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
-            Binding(command.keys, f"command('{command.id}')", command.title, show=command.in_footer, id=command.id)
+            Binding(
+                command.keys,
+                f"command('{command.id}')",
+                command.title,
+                show=command.in_footer,
+                id=command.id,
+                priority=command.id == "filter",  # done before the next key is looked at, so a paste goes into the box
+            )
             for command in COMMANDS
             if command.keys
         ),
@@ -211,6 +218,8 @@ class MainScreen(Actions):
         if action != "command" or not parameters:
             return True
         command = BY_ID[str(parameters[0])]
+        if command.id == "filter" and isinstance(self.focused, Input):
+            return False
         return not command.pane or command.pane == self.pane
 
     def action_command(self, command_id: str) -> None:
