@@ -214,7 +214,7 @@ class Creator:
                 "upper": str(directory / "upper"),
                 "work": str(directory / "work"),
             },
-            "cgroup": cgroup_name(record.id),
+            "cgroup": cgroup_name(self._paths, record.id),
             "log": {
                 "path": str(directory / "log.json"),
                 "driver": record.spec.log.driver,
@@ -238,9 +238,9 @@ class Creator:
         }
 
 
-def cgroup_name(container_id: str) -> str:
+def cgroup_name(paths: Paths, container_id: str) -> str:
     """Return the name of a container's cgroup below the engine's place in each hierarchy."""
-    return f"tuicon/{container_id}"
+    return f"{paths.host_name}/{container_id}"
 
 
 def _check_mounts(spec: ContainerSpec) -> None:

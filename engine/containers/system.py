@@ -99,11 +99,15 @@ class System:
         for container in self._containers.list():
             attempt(lambda ref=container.id: self._containers.remove(ref, force=True, volumes=True))  # type: ignore[misc]
         attempt(self._networks.reset)
-        attempt(_remove_own_group)
+        attempt(self._remove_own_group)
         attempt(lambda: files.remove_tree(self._paths.run))
         attempt(lambda: files.remove_tree(self._paths.root))
         if problems:
             raise ExceptionGroup("the reset left something behind", problems)
+
+    def _remove_own_group(self) -> None:
+        """Remove this root's own group, from each hierarchy."""
+        cgroups.group_for(self._paths.host_name).remove()
 
     def demo_up(self) -> tuple[Container, ...]:
         """Start the demo's three containers, with CPU, memory and I/O load; it is fine when they run already."""
@@ -128,12 +132,3 @@ class System:
         for container in self._containers.list():
             if _LABEL in container.spec.labels:
                 self._containers.remove(container.id, force=True, volumes=True)
-
-
-def _remove_own_group() -> None:
-    """Remove the engine's own, empty group from each hierarchy; another root may still use it."""
-    for path in dict.fromkeys(cgroups.group_for("tuicon").paths.values()):
-        try:
-            os.rmdir(path)  # noqa: PTH106 - a cgroup
-        except OSError:
-            continue

@@ -22,7 +22,6 @@ from engine.store.paths import Paths
 
 DEFAULT = "bridge"
 _POOL = "10.88.0.0/13"
-_DEFAULT_ROOT = Path("/var/lib/tuicon")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 _BUILTIN = {"host": "host", "none": "null"}
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
@@ -35,12 +34,12 @@ class NetworkStore:
         self._paths = paths
         self._journal = journal
         self._is_running = is_running
-        self._mark = "" if paths.root == _DEFAULT_ROOT else hashlib.sha256(str(paths.root).encode()).hexdigest()[:6]
+        self._mark = paths.mark
 
     @property
     def table(self) -> str:
         """The name of our nftables table."""
-        return f"tuicon_{self._mark}" if self._mark else "tuicon"
+        return self._paths.host_name
 
     def list(self) -> tuple[Network, ...]:
         """Return all networks: bridge, host and none first."""

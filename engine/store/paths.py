@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from engine.linux import files
 from engine.oci.digest import hex_of
 
 VERSION = "1"
+_DEFAULT_ROOT = Path("/var/lib/tuicon")
 
 
 class Paths:
@@ -18,11 +20,15 @@ class Paths:
     Attributes:
         root: What survives a reboot.
         run: What does not.
+        mark: Six digits of the root's own for names that the whole host sees; empty for the default root.
+        host_name: "tuicon" with the mark: the name of our nftables table and of the cgroup above our containers'.
     """
 
     def __init__(self, root: Path, run: Path) -> None:
         self.root = root.absolute()
         self.run = run.absolute()
+        self.mark = "" if self.root == _DEFAULT_ROOT else hashlib.sha256(str(self.root).encode()).hexdigest()[:6]
+        self.host_name = f"tuicon_{self.mark}" if self.mark else "tuicon"
         self._is_ready = False
 
     def prepare(self) -> None:

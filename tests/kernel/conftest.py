@@ -33,21 +33,14 @@ def root() -> Iterator[Path]:
 @pytest.fixture
 def engine(root: Path) -> Iterator[Engine]:
     """An engine with the demo image; when the test ends, nothing of it may be left."""
-    before = own_groups()
     with Engine(root / "state") as opened:
         opened.images.build_demo()
         yield opened
         opened.system.reset()
-    assert leftovers(root / "state", before) == []
+    assert leftovers(root / "state") == []
 
 
-def own_groups() -> set[str]:
-    """Return the cgroups of all containers on this machine."""
-    places = dict.fromkeys(cgroups.group_for("tuicon").paths.values())
-    return {str(child) for path in places if Path(path).exists() for child in Path(path).glob("*/")}
-
-
-def leftovers(state: Path, before: set[str]) -> list[str]:
+def leftovers(state: Path) -> list[str]:
     """Return what a state root left on this machine."""
     mark = hashlib.sha256(str(state).encode()).hexdigest()[:6]
     found = [f"file {path}" for path in ([state] if state.exists() else [])]
@@ -57,7 +50,8 @@ def leftovers(state: Path, before: set[str]) -> list[str]:
     ]
     if f"tuicon_{mark}" in nftables.run("list tables"):
         found.append(f"nft table tuicon_{mark}")
-    found += [f"cgroup {path}" for path in own_groups() - before]
+    groups = dict.fromkeys(cgroups.group_for(f"tuicon_{mark}").paths.values())
+    found += [f"cgroup {path}" for path in groups if Path(path).exists()]
     for pid in procfs.process_ids():
         try:
             command = procfs.command_line(pid)
