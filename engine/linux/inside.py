@@ -66,10 +66,20 @@ def make_directories(root_fd: int, path: str, mode: int = 0o755, uid: int = 0, g
         os.close(parent_fd)
 
 
-def make_target(root_fd: int, path: str, *, is_directory: bool) -> int:
-    """Return an O_PATH fd of a mount target, made when it is missing."""
+def make_target(root_fd: int, path: str, *, is_directory: bool, is_system: bool = False) -> int:
+    """Return an O_PATH fd of a mount target, made when it is missing.
+
+    Args:
+        root_fd: The root directory.
+        path: The target.
+        is_directory: Whether a directory is wanted, else a file.
+        is_system: Refuse links on the way: what the kernel mounts there must be where others look for it.
+    """
     if is_directory:
-        return make_directories(root_fd, path)
+        fd = make_directories(root_fd, path)
+        if is_system:
+            _refuse_links(root_fd, path, fd)
+        return fd
     try:
         return open_inside(root_fd, path, os.O_PATH)
     except FileNotFoundError:
@@ -84,6 +94,69 @@ def make_target(root_fd: int, path: str, *, is_directory: bool) -> int:
         return open_inside(root_fd, path, os.O_PATH)
     finally:
         os.close(parent_fd)
+
+
+def _refuse_links(root_fd: int, path: str, fd: int) -> None:
+    try:
+        resolve = _INSIDE | syscalls.RESOLVE_NO_SYMLINKS
+        os.close(syscalls.openat2(root_fd, os.fsencode(path), os.O_PATH | os.O_DIRECTORY, 0, resolve))
+    except OSError as error:
+        os.close(fd)
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "a symbolic link in the image is in its place", path) from error
+        raise
+
+
+def copy_tree(source_fd: int, target_fd: int) -> None:
+    """Copy what is in one directory into another: files, directories, links and nodes with owners and modes.
+
+    Args:
+        source_fd: Opened for reading.
+        target_fd: Empty.
+    """
+    with os.scandir(source_fd) as entries:
+        names = [entry.name for entry in entries]
+    for name in names:
+        found = os.stat(name, dir_fd=source_fd, follow_symlinks=False)
+        if stat.S_ISDIR(found.st_mode):
+            _copy_directory(source_fd, target_fd, name)
+        elif stat.S_ISREG(found.st_mode):
+            _copy_file(source_fd, target_fd, name)
+        elif stat.S_ISLNK(found.st_mode):
+            os.symlink(os.readlink(name, dir_fd=source_fd), name, dir_fd=target_fd)
+        elif not stat.S_ISSOCK(found.st_mode):
+            os.mknod(name, found.st_mode, found.st_rdev, dir_fd=target_fd)
+        else:
+            continue
+        os.chown(name, found.st_uid, found.st_gid, dir_fd=target_fd, follow_symlinks=False)
+        if not stat.S_ISLNK(found.st_mode):
+            os.chmod(name, stat.S_IMODE(found.st_mode), dir_fd=target_fd)
+        os.utime(name, ns=(found.st_atime_ns, found.st_mtime_ns), dir_fd=target_fd, follow_symlinks=False)
+
+
+def _copy_directory(source_fd: int, target_fd: int, name: str) -> None:
+    os.mkdir(name, 0o700, dir_fd=target_fd)
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    fds = [os.open(name, flags, dir_fd=fd) for fd in (source_fd, target_fd)]
+    try:
+        copy_tree(*fds)
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def _copy_file(source_fd: int, target_fd: int, name: str) -> None:
+    flags = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    source = os.open(name, os.O_RDONLY | flags, dir_fd=source_fd)
+    try:
+        target = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | flags, 0o600, dir_fd=target_fd)
+        try:
+            while part := os.read(source, 1 << 20):
+                os.write(target, part)
+        finally:
+            os.close(target)
+    finally:
+        os.close(source)
 
 
 def read_text(root_fd: int, path: str, limit: int = 1 << 20) -> str:

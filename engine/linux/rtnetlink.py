@@ -81,6 +81,12 @@ def delete_link(name: str) -> None:
     _transact([(_DELLINK, _REQUEST | _ACK, _link(index, 0, b""))], f"interface {name}")
 
 
+def move_link(name: str, netns_pid: int, new_name: str) -> None:
+    """Move an interface into a process's network namespace, under a name there."""
+    body = _text(_IFLA_IFNAME, new_name) + _number(_IFLA_NET_NS_PID, netns_pid)
+    _transact([(_NEWLINK, _REQUEST | _ACK, _link(socket.if_nametoindex(name), 0, body))], f"interface {name}")
+
+
 def _attribute(kind: int, payload: bytes) -> bytes:
     return struct.pack("=HH", 4 + len(payload), kind) + payload + bytes(-len(payload) % 4)
 

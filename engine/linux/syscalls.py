@@ -11,6 +11,10 @@ import ctypes
 import os
 import struct
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 libc = ctypes.CDLL(None, use_errno=True)
 _python = ctypes.PyDLL(None, use_errno=True)
 
@@ -19,6 +23,10 @@ _PIVOT_ROOT = 155 if _IS_X86 else 41
 _SETDOMAINNAME = 171 if _IS_X86 else 162
 _KEYCTL = 250 if _IS_X86 else 219
 _CAPSET = 126 if _IS_X86 else 91
+_IOPRIO_SET = 251 if _IS_X86 else 30
+_SCHED_SETATTR = 314 if _IS_X86 else 274
+_BPF = 321 if _IS_X86 else 280
+_SET_MEMPOLICY = 238 if _IS_X86 else 237
 _OPEN_TREE, _MOVE_MOUNT = 428, 429
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
 _CLONE3, _CLOSE_RANGE, _OPENAT2, _MOUNT_SETATTR = 435, 436, 437, 442
@@ -26,6 +34,7 @@ _CLONE3, _CLOSE_RANGE, _OPENAT2, _MOUNT_SETATTR = 435, 436, 437, 442
 CLONE_NEWTIME, CLONE_NEWNS, CLONE_NEWCGROUP = 0x80, 0x20000, 0x2000000
 CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER = 0x4000000, 0x8000000, 0x10000000
 CLONE_NEWPID, CLONE_NEWNET, CLONE_INTO_CGROUP = 0x20000000, 0x40000000, 0x200000000
+CLONE_PARENT = 0x8000
 
 AT_FDCWD, AT_EMPTY_PATH, AT_RECURSIVE = -100, 0x1000, 0x8000
 OPEN_TREE_CLONE = 1
@@ -33,12 +42,14 @@ OPEN_TREE_CLOEXEC = os.O_CLOEXEC
 MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH = 0x4, 0x40
 MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 1, 2, 4, 8
 MOUNT_ATTR_NOATIME, MOUNT_ATTR_STRICTATIME, MOUNT_ATTR_NODIRATIME = 0x10, 0x20, 0x80
-MOUNT_ATTR_ATIME_MASK = 0x70
+MOUNT_ATTR_ATIME_MASK, MOUNT_ATTR_IDMAP, MOUNT_ATTR_NOSYMFOLLOW = 0x70, 0x100000, 0x200000
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
 MS_NOATIME, MS_NODIRATIME, MS_BIND, MS_MOVE, MS_REC = 1024, 2048, 4096, 8192, 16384
 MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED = 1 << 17, 1 << 18, 1 << 19, 1 << 20
 MS_RELATIME, MS_STRICTATIME = 1 << 21, 1 << 24
+MS_SYNCHRONOUS, MS_MANDLOCK, MS_DIRSYNC, MS_NOSYMFOLLOW = 16, 64, 128, 256
+MS_SILENT, MS_I_VERSION, MS_LAZYTIME = 1 << 15, 1 << 23, 1 << 25
 MNT_DETACH = 2
 
 RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS = 0x01, 0x02, 0x04
@@ -73,6 +84,8 @@ def clone3(flags: int, *, cgroup_fd: int = -1, exit_signal: int = 17) -> int:
     """
     if cgroup_fd >= 0:
         flags |= CLONE_INTO_CGROUP
+    if flags & CLONE_PARENT:
+        exit_signal = 0  # it takes over the caller's
     arguments = struct.pack("=11Q", flags, 0, 0, 0, exit_signal, 0, 0, 0, 0, 0, max(cgroup_fd, 0))
     buffer = ctypes.create_string_buffer(arguments, len(arguments))
     _python.PyOS_BeforeFork()
@@ -125,10 +138,13 @@ def move_mount(mount_fd: int, target_fd: int) -> None:
 
 
 def mount_setattr(
-    fd: int, *, attr_set: int = 0, attr_clear: int = 0, propagation: int = 0, recursive: bool = False
-) -> None:
-    """Change the attributes of the mount `fd`."""
-    attributes = struct.pack("=4Q", attr_set, attr_clear, propagation, 0)
+    fd: int, *, attr_set: int = 0, attr_clear: int = 0, propagation: int = 0, recursive: bool = False,
+    userns_fd: int = -1,
+) -> None:  # fmt: skip
+    """Change the attributes of the mount `fd`; with `userns_fd`, map its owners as that user namespace does."""
+    if userns_fd >= 0:
+        attr_set |= MOUNT_ATTR_IDMAP
+    attributes = struct.pack("=4Q", attr_set, attr_clear, propagation, max(userns_fd, 0))
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     _call(_MOUNT_SETATTR, fd, b"", _long(flags), attributes, ctypes.c_size_t(len(attributes)))
 
@@ -167,3 +183,51 @@ def set_domainname(name: str) -> None:
     """Set the NIS domain name of the UTS namespace."""
     encoded = name.encode()
     _call(_SETDOMAINNAME, encoded, ctypes.c_size_t(len(encoded)))
+
+
+def fsmount(kind: str, options: Mapping[str, str], source: str = "", flags: int = 0) -> int:
+    """Make a file system and return its detached mount's fd (close-on-exec).
+
+    Args:
+        kind: Its type, such as "tmpfs" or "proc".
+        options: Its options; an empty value sets a flag.
+        source: Its source.
+        flags: MOUNT_ATTR_* of the mount.
+    """
+    context = _call(_FSOPEN, kind.encode(), _long(1))
+    try:
+        for name, value in (("source", source or kind), *options.items()):
+            if value:
+                _call(_FSCONFIG, context, _long(1), name.encode(), value.encode(), _long(0))
+            else:
+                _call(_FSCONFIG, context, _long(0), name.encode(), None, _long(0))
+        _call(_FSCONFIG, context, _long(6), None, None, _long(0))
+        return _call(_FSMOUNT, context, _long(1), _long(flags))
+    finally:
+        os.close(context)
+
+
+def personality(domain: int) -> None:
+    """Set the process execution domain."""
+    _check(libc.personality(ctypes.c_ulong(domain)))
+
+
+def ioprio_set(priority: int) -> None:
+    """Set the I/O priority of the calling process; class << 13 | level."""
+    _call(_IOPRIO_SET, _long(1), _long(0), _long(priority))
+
+
+def sched_setattr(policy: int, flags: int, nice: int, priority: int, times: tuple[int, int, int]) -> None:
+    """Set the scheduling policy of the calling thread; times are runtime, deadline and period in nanoseconds."""
+    data = struct.pack("=IIQiI3Q", 48, policy, flags, nice, priority, *times)
+    _call(_SCHED_SETATTR, _long(0), data, _long(0))
+
+
+def set_mempolicy(mode: int, nodes: int) -> None:
+    """Set the memory policy of the calling thread; nodes is a bit mask."""
+    _call(_SET_MEMPOLICY, _long(mode), struct.pack("=Q", nodes), ctypes.c_ulong(64))
+
+
+def bpf(command: int, attributes: bytes) -> int:
+    """Run a command of the BPF system call; attributes are a packed union bpf_attr."""
+    return _call(_BPF, _long(command), attributes, ctypes.c_uint(len(attributes)))

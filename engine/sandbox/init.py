@@ -1,7 +1,9 @@
-"""The container's first process, from clone3 to execve: runs in the child, talks to the monitor over one socket.
+"""The container's first process, from its birth to execve: runs in the child, talks to its parent over one socket.
 
-To the monitor:   {"step": "ready"} (with the pty's master, when there is a terminal), or {"step": "failed", …}
-From the monitor: one byte when the network is attached, one when the record is written and the command may run
+To the parent:   {"step": "hooks"} when there are hooks and the root is built, {"step": "ready"} (with the pty's
+                 master, when there is a terminal), or {"step": "failed", …}
+From the parent: one byte each: m when the ids are mapped (new user namespace), n when the network is attached,
+                 h when the hooks have run, g when the command may run
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ import signal
 import socket
 
 from engine.linux import inside, rtnetlink, syscalls
-from engine.sandbox import mounts, process, protocol
+from engine.sandbox import devices, hooks, identity, mounts, process, protocol
+from engine.sandbox.mount_options import PROPAGATION
+from engine.sandbox.namespaces import Namespaces, join
 from engine.sandbox.process import CannotStart
 
 TYPE_CHECKING = False
@@ -20,191 +24,270 @@ if TYPE_CHECKING:
     from typing import Any
 
     from engine.linux.cgroup.group import Group
+    from engine.sandbox.security import Security
 
     Document = dict[str, Any]
 
-_NAMESPACES = {
-    "mount": syscalls.CLONE_NEWNS, "pid": syscalls.CLONE_NEWPID, "network": syscalls.CLONE_NEWNET,
-    "uts": syscalls.CLONE_NEWUTS, "ipc": syscalls.CLONE_NEWIPC, "cgroup": syscalls.CLONE_NEWCGROUP,
-}  # fmt: skip
+
+class Prepared:
+    """What the parent prepares and the child uses; file descriptors are inherited, so both have to close them.
+
+    Attributes:
+        joined: Flag and fd of each namespace to join.
+        root_tree: The root file system as a detached mount, or -1; the child of a user namespace may not reach paths.
+        sources: Detached mounts of binds, by the mount's index.
+        is_in_group: Whether the child was born in its cgroup on v1 too.
+    """
+
+    def __init__(self, config: Document, settings: Document, namespaces: Namespaces, security: Security) -> None:
+        self.config = config
+        self.settings = settings
+        self.namespaces = namespaces
+        self.security = security
+        self.joined = namespaces.open_joined()
+        self.root_tree = -1
+        self.sources: dict[int, int] = {}
+        self.is_in_group = False
+
+    def open_trees(self) -> None:
+        """Open the root and the sources of binds with the parent's rights."""
+        rootfs = str(self.settings["rootfs"])
+        flags = syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE
+        self.root_tree = syscalls.open_tree(syscalls.AT_FDCWD, rootfs, flags)
+        self.sources = mounts.open_sources(self.config.get("mounts") or [])
+
+    def close(self) -> None:
+        """Close what the parent holds."""
+        protocol.close_all([fd for _, fd in self.joined])
+        protocol.close_all(list(self.sources.values()))
+        if self.root_tree >= 0:
+            os.close(self.root_tree)
 
 
-def namespace_flags(config: Document) -> tuple[int, list[tuple[int, str]]]:
-    """Return the flags of the new namespaces, and (flag, path) of those to join."""
-    flags, joins = 0, []
-    for namespace in config["linux"]["namespaces"]:
-        flag = _NAMESPACES[namespace["type"]]
-        if namespace.get("path"):
-            joins.append((flag, namespace["path"]))
+class _Child:
+    """The steps of the first process, in their order."""
+
+    def __init__(self, prepared: Prepared, group: Group, channel: socket.socket) -> None:
+        self._prepared = prepared
+        self._config = prepared.config
+        self._settings = prepared.settings
+        self._namespaces = prepared.namespaces
+        self._linux: Document = prepared.config.get("linux") or {}
+        self._process: Document = prepared.config.get("process") or {}
+        self._group = group
+        self._channel = channel
+        self._master = self._slave = -1
+
+    def run(self, streams: tuple[int, int, int] | None, last_capability: int) -> None:
+        """Become the command."""
+        self._enter()
+        root_fd = self._build_root()
+        self._enter_network()
+        self._name_host()
+        self._set_sysctls()
+        self._run_hooks()
+        self._protect(root_fd)
+        self._pivot(root_fd)
+        uid, gid, groups, home = process.identity(root_fd, self._process.get("user") or {})
+        if self._slave >= 0:
+            os.fchown(self._slave, uid, -1)
+        process.enter_workdir(str(self._process.get("cwd") or "/"), uid, gid)
+        variables = process.environment(self._process, home)
+        protocol.send_message(self._channel, b'{"step": "ready"}', [self._master] if self._master >= 0 else [])
+        self._wait()
+        self._wait_start()
+        if self._slave >= 0:
+            process.take_terminal(self._slave)
+        elif streams:
+            process.take_streams(*streams)
+        if hooks.of_kind(self._config, "startContainer"):
+            hooks.run_hooks(self._config, "startContainer", self._state("created"))
+        ids = (uid, gid, groups)
+        preserve_fds = int(self._settings.get("preserve_fds") or 0)
+        security = self._prepared.security
+        process.finish(self._process, security, ids, last_capability, self._state("running"), preserve_fds)
+        process.execute(self._process.get("args") or [], variables)
+
+    def fail(self, kind: str, message: str, number: int) -> None:
+        """Say why this process cannot become the command."""
+        answer = {"step": "failed", "kind": kind, "message": message, "errno": number}
+        try:
+            self._channel.send(json.dumps(answer).encode())
+        except OSError:
+            return
+
+    def _wait(self) -> None:
+        if not self._channel.recv(1):
+            os._exit(125)  # the parent is gone
+
+    def _wait_start(self) -> None:
+        """With a listener, as the OCI command has it, wait until somebody says start; he is told of failures."""
+        fd = self._settings.get("listener")
+        if fd is None:
+            return
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, 0)
+        listener = socket.socket(fileno=int(fd))
+        self._channel.close()
+        self._channel, _ = listener.accept()
+        listener.close()
+        if not self._process:
+            raise CannotStart("failed", "config.json: process is missing, so there is nothing to start")
+
+    def _state(self, status: str) -> Document:
+        return {
+            "ociVersion": self._config.get("ociVersion"), "id": str(self._settings.get("id") or ""), "status": status,
+            "pid": os.getpid(), "bundle": str(self._settings.get("bundle") or ""),
+            "annotations": self._config.get("annotations") or {},
+        }  # fmt: skip
+
+    def _enter(self) -> None:
+        """Be in the cgroup and in all namespaces, as root of them."""
+        if self._namespaces.has_new("user"):
+            self._wait()
+        if not self._prepared.is_in_group:
+            self._group.join_self()
+        self._prepared.security.open()
+        if self._namespaces.has_user:
+            identity.become_root()
+        join(self._prepared.joined, -1)
+        if self._namespaces.has_new("cgroup") and not self._prepared.is_in_group:
+            syscalls.unshare(syscalls.CLONE_NEWCGROUP)
+        os.setsid()
+        if not self._settings.get("keeps_keyring"):
+            process.new_keyring()
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+
+    def _build_root(self) -> int:
+        """Mount the root file system and everything the config wants on it; return an fd of the root."""
+        propagation = PROPAGATION.get(str(self._linux.get("rootfsPropagation") or ""), syscalls.MS_SLAVE)
+        sources = self._prepared.sources
+        if propagation & syscalls.MS_SHARED and not sources:  # opened while they are still the host's peers
+            sources = mounts.open_sources(self._config.get("mounts") or [])
+            propagation = syscalls.MS_SLAVE
+        syscalls.mount("", "/", "", syscalls.MS_REC | (propagation & ~syscalls.MS_SHARED or syscalls.MS_SLAVE))
+        root_fd = self._open_root()
+        cgroup_paths = None if self._group.version == 2 else self._group.paths
+        wanted: list[Document] = self._config.get("mounts") or []
+        mounts.mount_all(root_fd, wanted, cgroup_paths, sources, str(self._linux.get("mountLabel") or ""))
+        if not any(mount["destination"].rstrip("/") == "/dev" and _is_bind(mount) for mount in wanted):
+            devices.make_devices(root_fd, self._linux.get("devices") or [])
+        if self._process.get("terminal"):
+            size = self._process.get("consoleSize") or {}
+            default = [int(size["height"]), int(size["width"])] if size else None
+            self._master, self._slave = process.open_terminal(root_fd, self._settings.get("size") or default)
+            mounts.bind_terminal(root_fd, self._slave)
+        return root_fd
+
+    def _open_root(self) -> int:
+        rootfs = str(self._settings["rootfs"])
+        overlay: Document | None = self._settings.get("overlay")
+        if self._prepared.root_tree >= 0:
+            place = os.open("/sys", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            syscalls.move_mount(self._prepared.root_tree, place)
+            os.close(place)
+            return self._prepared.root_tree
+        if overlay:
+            mounts.mount_overlay(rootfs, overlay["lower"], str(overlay["upper"]), str(overlay["work"]))
         else:
-            flags |= flag
-    return flags, joins
+            syscalls.mount(rootfs, rootfs, "", syscalls.MS_BIND | syscalls.MS_REC)
+        return inside.open_root(rootfs)
+
+    def _enter_network(self) -> None:
+        """Bring up the interfaces of a network namespace of our own, once the parent has attached them."""
+        if not self._namespaces.has_new("network"):
+            return
+        rtnetlink.loopback_up()
+        network: Document = self._settings.get("network") or {}
+        endpoints: list[Document] = network.get("endpoints") or []
+        if not endpoints:
+            return
+        self._wait()
+        for endpoint in endpoints:
+            rtnetlink.configure(
+                str(endpoint["interface"]),
+                str(endpoint["address"]),
+                int(endpoint["prefix_length"]),
+                str(endpoint["gateway"]),
+            )
+
+    def _name_host(self) -> None:
+        if not self._namespaces.has_new("uts"):
+            return
+        if self._config.get("hostname"):
+            socket.sethostname(str(self._config["hostname"]))
+        if self._config.get("domainname"):
+            syscalls.set_domainname(str(self._config["domainname"]))
+
+    def _set_sysctls(self) -> None:
+        """Write through the host's /proc, which no image can have replaced (CVE-2019-19921)."""
+        for name, value in (self._linux.get("sysctl") or {}).items():
+            path = "/proc/sys/" + str(name).replace(".", "/")
+            fd = -1
+            try:
+                fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+                os.write(fd, str(value).encode())
+            except OSError as error:
+                text = f"cannot set sysctl {name}={value}: {error.strerror}"
+                raise CannotStart("failed", text, error.errno or 0) from error
+            finally:
+                if fd >= 0:
+                    os.close(fd)
+
+    def _run_hooks(self) -> None:
+        if any(hooks.of_kind(self._config, kind) for kind in ("prestart", "createRuntime", "createContainer")):
+            protocol.send_message(self._channel, b'{"step": "hooks"}')
+            self._wait()
+            hooks.run_hooks(self._config, "createContainer", self._state("creating"))
+
+    def _protect(self, root_fd: int) -> None:
+        mounts.protect_paths(root_fd, self._linux.get("readonlyPaths") or [])
+        mounts.mask_paths(root_fd, self._linux.get("maskedPaths") or [])
+        if self._config["root"].get("readonly"):
+            syscalls.mount_setattr(root_fd, attr_set=syscalls.MOUNT_ATTR_RDONLY)
+
+    def _pivot(self, root_fd: int) -> None:
+        if self._namespaces.has_new("mount"):
+            os.fchdir(root_fd)
+            syscalls.pivot_root(".", ".")
+            # The old root lies on top now; as a slave it goes without the host hearing of it.
+            syscalls.mount("", ".", "", syscalls.MS_SLAVE | syscalls.MS_REC)
+            syscalls.umount(".", syscalls.MNT_DETACH)
+        else:
+            os.fchdir(root_fd)
+            os.chroot(".")
+        os.chdir("/")
+        if self._linux.get("rootfsPropagation"):
+            syscalls.mount("", "/", "", PROPAGATION[str(self._linux["rootfsPropagation"])])
 
 
-def run(config: Document, settings: Document, group: Group, streams: tuple[int, int, int] | None,
-        channel: socket.socket, last_capability: int) -> None:  # fmt: skip
+def _is_bind(mount: Document) -> bool:
+    return mount.get("type") == "bind" or bool({"bind", "rbind"} & set(mount.get("options") or ()))
+
+
+def run(prepared: Prepared, group: Group, streams: tuple[int, int, int] | None, channel: socket.socket,
+        last_capability: int) -> None:  # fmt: skip
     """Build the container around this process and execute its command; never returns.
 
     Args:
-        config: The OCI runtime config.
-        settings: monitor.json.
+        prepared: The config and what the parent opened.
         group: The container's cgroup; on v1 this process joins it itself.
-        streams: stdin, stdout and stderr, or None with a terminal.
-        channel: The socket to the monitor.
+        streams: stdin, stdout and stderr, or None with a terminal and for those of the caller.
+        channel: The socket to the parent.
         last_capability: The highest capability number of this kernel.
     """
+    child = _Child(prepared, group, channel)
     try:
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
-        _run(config, settings, group, streams, channel, last_capability)
+        child.run(streams, last_capability)
     except CannotStart as error:
-        _fail(channel, error.kind, str(error), error.number)
+        child.fail(error.kind, str(error), error.number)
+    except hooks.HookFailed as error:
+        child.fail("failed", str(error), 0)
     except OSError as error:
         text = (
             str(error) if isinstance(error, mounts.MountError) else f"{error.strerror} ({error.filename or 'set-up'})"
         )
-        _fail(channel, "failed", text, error.errno or 0)
+        child.fail("failed", text, error.errno or 0)
     except BaseException as error:  # noqa: BLE001 - the last resort of a process that must not return
-        _fail(channel, "failed", f"{type(error).__name__}: {error}", 0)
+        child.fail("failed", f"{type(error).__name__}: {error}", 0)
     os._exit(125)
-
-
-def _fail(channel: socket.socket, kind: str, message: str, number: int) -> None:
-    answer = {"step": "failed", "kind": kind, "message": message, "errno": number}
-    try:
-        channel.send(json.dumps(answer).encode())
-    except OSError:
-        return
-
-
-def _run(config: Document, settings: Document, group: Group, streams: tuple[int, int, int] | None,
-         channel: socket.socket, last_capability: int) -> None:  # fmt: skip
-    what: Document = config["process"]
-    flags, joins = namespace_flags(config)
-    for flag, path in joins:
-        _join(flag, path)
-    group.join_self()
-    if flags & syscalls.CLONE_NEWCGROUP:
-        syscalls.unshare(syscalls.CLONE_NEWCGROUP)
-    os.setsid()
-    syscalls.new_session_keyring()
-    process.set_oom_score(int(what.get("oomScoreAdj") or 0))
-    process.set_rlimits(what.get("rlimits") or [])
-    root_fd = _build_root(config, settings, group)
-    master = slave = -1
-    if what.get("terminal"):
-        master, slave = process.open_terminal(root_fd, settings.get("size"))
-        mounts.bind_terminal(root_fd, slave)
-    _protect(config, root_fd)
-    _enter_network(config, settings, channel)
-    _name_host(config)
-    _set_sysctls(config)
-    _pivot(config, root_fd)
-    uid, gid, groups, home = process.identity(root_fd, what.get("user") or {})
-    if slave >= 0:
-        os.fchown(slave, uid, -1)
-    process.enter_workdir(str(what.get("cwd") or "/"), uid, gid)
-    variables = process.environment(what, home)
-    channel_fds = [master] if master >= 0 else []
-    protocol.send_message(channel, b'{"step": "ready"}', channel_fds)
-    if not channel.recv(1):
-        os._exit(125)  # the monitor is gone
-    if slave >= 0:
-        process.take_terminal(slave)
-    elif streams:
-        process.take_streams(*streams)
-    process.reset_signals()
-    os.umask(int(what.get("user", {}).get("umask", 0o022)))
-    process.drop_rights(what, uid, gid, groups, last_capability)
-    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, 0)
-    syscalls.close_range_on_exec(3)
-    process.execute(what["args"], variables)
-
-
-def _join(flag: int, path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        syscalls.setns(fd, flag)
-    finally:
-        os.close(fd)
-
-
-def _build_root(config: Document, settings: Document, group: Group) -> int:
-    """Mount the root file system and everything the config wants on it; return an fd of the root."""
-    syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
-    rootfs = str(settings["rootfs"])
-    overlay: Document | None = settings.get("overlay")
-    if overlay:
-        mounts.mount_overlay(rootfs, overlay["lower"], str(overlay["upper"]), str(overlay["work"]))
-    else:
-        syscalls.mount(rootfs, rootfs, "", syscalls.MS_BIND | syscalls.MS_REC)
-    root_fd = inside.open_root(rootfs)
-    linux: Document = config["linux"]
-    cgroup_paths = None if group.version == 2 else group.paths
-    mounts.mount_all(root_fd, config.get("mounts") or [], cgroup_paths)
-    mounts.make_devices(root_fd, linux.get("devices") or [])
-    return root_fd
-
-
-def _protect(config: Document, root_fd: int) -> None:
-    linux: Document = config["linux"]
-    mounts.protect_paths(root_fd, linux.get("readonlyPaths") or [])
-    mounts.mask_paths(root_fd, linux.get("maskedPaths") or [])
-
-
-def _enter_network(config: Document, settings: Document, channel: socket.socket) -> None:
-    """Bring up the interfaces of a network namespace of our own, once the monitor has attached them."""
-    flags, _ = namespace_flags(config)
-    if not flags & syscalls.CLONE_NEWNET:
-        return
-    rtnetlink.loopback_up()
-    network: Document = settings.get("network") or {}
-    endpoints: list[Document] = network.get("endpoints") or []
-    if not endpoints:
-        return
-    if not channel.recv(1):
-        os._exit(125)
-    for endpoint in endpoints:
-        rtnetlink.configure(
-            str(endpoint["interface"]),
-            str(endpoint["address"]),
-            int(endpoint["prefix_length"]),
-            str(endpoint["gateway"]),
-        )
-
-
-def _name_host(config: Document) -> None:
-    flags, _ = namespace_flags(config)
-    if not flags & syscalls.CLONE_NEWUTS:
-        return
-    if config.get("hostname"):
-        socket.sethostname(str(config["hostname"]))
-    if config.get("domainname"):
-        syscalls.set_domainname(str(config["domainname"]))
-
-
-def _set_sysctls(config: Document) -> None:
-    linux: Document = config["linux"]
-    for name, value in (linux.get("sysctl") or {}).items():
-        path = "/proc/sys/" + str(name).replace(".", "/")
-        fd = -1
-        try:
-            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-            os.write(fd, str(value).encode())
-        except OSError as error:
-            raise CannotStart(
-                "failed", f"cannot set sysctl {name}={value}: {error.strerror}", error.errno or 0
-            ) from error
-        finally:
-            if fd >= 0:
-                os.close(fd)
-
-
-def _pivot(config: Document, root_fd: int) -> None:
-    root: Document = config["root"]
-    if root.get("readonly"):
-        syscalls.mount_setattr(root_fd, attr_set=syscalls.MOUNT_ATTR_RDONLY)
-    os.fchdir(root_fd)
-    syscalls.pivot_root(".", ".")
-    syscalls.umount(".", syscalls.MNT_DETACH)
-    os.chdir("/")

@@ -12,9 +12,10 @@ import signal
 import socket
 import time
 
-from engine.linux import capabilities, files, procfs, rtnetlink, syscalls
+from engine.linux import files, procfs
 from engine.linux.cgroup import group as cgroups
-from engine.sandbox import init, protocol
+from engine.sandbox import protocol, spawn
+from engine.sandbox.spawn import StartFailure
 from engine.sandbox.streams import Streams
 
 TYPE_CHECKING = False
@@ -26,14 +27,6 @@ if TYPE_CHECKING:
     Document = dict[str, Any]
 
 _EXIT_CODES = {"not-found": 127, "not-executable": 126, "failed": 125}
-
-
-class StartFailure(Exception):
-    """The container did not start; carries the answer for the engine."""
-
-    def __init__(self, message: str, kind: str = "failed", number: int = 0) -> None:
-        super().__init__(message)
-        self.answer = {"ok": False, "kind": kind, "errno": number, "message": message}
 
 
 class Monitor:
@@ -51,11 +44,7 @@ class Monitor:
     def run(self) -> None:
         """Start the container, reply to the engine, and supervise until the end."""
         try:
-            channel = self._fork()
-            self._connect(channel)
-            self._wait_ready(channel)
-            self._record_running()
-            self._wait_execed(channel)
+            self._start()
         except StartFailure as failure:
             self._end_failed_start(failure)
             return
@@ -68,62 +57,28 @@ class Monitor:
         status = self._streams.supervise(self._pid)
         self._finish(status)
 
-    def _fork(self) -> socket.socket:
+    def _start(self) -> None:
         self._group.create()
-        linux: Document = self._config["linux"]
-        self._group.apply(linux.get("resources") or {})
+        self._group.apply(self._config["linux"].get("resources") or {})
         has_terminal = bool(self._config["process"].get("terminal"))
         child_streams = None if has_terminal else self._streams.make_pipes()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-        flags, _ = init.namespace_flags(self._config)
-        flags &= ~syscalls.CLONE_NEWCGROUP  # made by the child once it is in its group
-        last_capability = capabilities.last()
-        cgroup_fd = self._group.open_fd() if self._group.version == 2 else -1
-        pid = syscalls.clone3(flags, cgroup_fd=cgroup_fd)
-        if pid == 0:
-            ours.close()
-            init.run(self._config, self._settings, self._group, child_streams, theirs, last_capability)
-        self._pid = pid
-        theirs.close()
-        if cgroup_fd >= 0:
-            os.close(cgroup_fd)
-        if child_streams:
-            protocol.close_all(list(child_streams))
-        return ours
+        try:
+            spawned = spawn.spawn(self._config, self._settings, self._group, child_streams)
+        finally:
+            if child_streams:
+                protocol.close_all(list(child_streams))
+        self._pid = spawned.pid
+        spawned.connect((self._settings.get("network") or {}).get("endpoints") or [])
+        master = spawned.wait_ready(self._oci_state)
+        if master >= 0:
+            self._streams.use_terminal(master)
+        self._record_running()
+        spawned.release()
 
-    def _connect(self, channel: socket.socket) -> None:
-        network: Document = self._settings.get("network") or {}
-        endpoints: list[Document] = network.get("endpoints") or []
-        for endpoint in endpoints:
-            rtnetlink.attach_veth(
-                str(endpoint["bridge"]), str(endpoint["host_interface"]), str(endpoint["interface"]),
-                self._pid, str(endpoint["mac"]), int(endpoint["mtu"]),
-            )  # fmt: skip
-        if endpoints:
-            try:
-                channel.send(b"n")
-            except BrokenPipeError:
-                return  # the child failed meanwhile; its reason is read next
-
-    def _wait_ready(self, channel: socket.socket) -> None:
-        data, fds = protocol.receive_message(channel)
-        self._raise_failure(data)
-        if fds:
-            self._streams.use_terminal(fds[0])
-
-    def _wait_execed(self, channel: socket.socket) -> None:
-        """Let the command run; the end of the socket says that execve succeeded."""
-        channel.send(b"g")
-        data, _ = protocol.receive_message(channel)
-        if data:
-            self._raise_failure(data)
-        channel.close()
-
-    def _raise_failure(self, data: bytes) -> None:
-        died: Document = {"step": "failed", "message": "the container's first process died while it was set up"}
-        answer: Document = json.loads(data) if data else died
-        if answer["step"] == "failed":
-            raise StartFailure(answer["message"], answer.get("kind", "failed"), answer.get("errno", 0))
+    def _oci_state(self) -> Document:
+        return {"ociVersion": self._config["ociVersion"], "id": self._settings["id"], "status": "creating",
+            "pid": self._pid, "bundle": os.path.dirname(str(self._settings["exit"])),
+            "annotations": self._config.get("annotations") or {}}  # fmt: skip
 
     def _record_running(self) -> None:
         self._state = {

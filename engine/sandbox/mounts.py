@@ -1,4 +1,4 @@
-"""The mounts of an OCI runtime config, described as values and executed by file descriptor.
+"""The mounts of an OCI runtime config, executed by file descriptor.
 
 Targets are opened inside the root (engine.linux.inside) and mounted on through the fd; no path under the root
 is ever joined as a string. Source: runtime-spec config.md ("Mounts"), config-linux.md.
@@ -6,19 +6,13 @@ is ever joined as a string. Source: runtime-spec config.md ("Mounts"), config-li
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
 from engine.linux import inside, syscalls
-from engine.linux.syscalls import (
-    MOUNT_ATTR_NOATIME,
-    MOUNT_ATTR_NODEV,
-    MOUNT_ATTR_NODIRATIME,
-    MOUNT_ATTR_NOEXEC,
-    MOUNT_ATTR_NOSUID,
-    MOUNT_ATTR_RDONLY,
-    MOUNT_ATTR_STRICTATIME,
-)
+from engine.linux.syscalls import MOUNT_ATTR_RDONLY
+from engine.sandbox.mount_options import MountOptions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,22 +20,8 @@ if TYPE_CHECKING:
 
     Document = dict[str, Any]
 
-_FLAGS = {
-    "ro": syscalls.MS_RDONLY, "nosuid": syscalls.MS_NOSUID, "nodev": syscalls.MS_NODEV,
-    "noexec": syscalls.MS_NOEXEC, "noatime": syscalls.MS_NOATIME, "nodiratime": syscalls.MS_NODIRATIME,
-    "relatime": syscalls.MS_RELATIME, "strictatime": syscalls.MS_STRICTATIME,
-}  # fmt: skip
-_PLAIN = {"rw", "suid", "dev", "exec", "atime", "diratime", "defaults", "bind", "rbind", "rro"}
-_PROPAGATION = {
-    "private": syscalls.MS_PRIVATE, "rprivate": syscalls.MS_PRIVATE | syscalls.MS_REC,
-    "slave": syscalls.MS_SLAVE, "rslave": syscalls.MS_SLAVE | syscalls.MS_REC,
-    "shared": syscalls.MS_SHARED, "rshared": syscalls.MS_SHARED | syscalls.MS_REC,
-    "unbindable": syscalls.MS_UNBINDABLE, "runbindable": syscalls.MS_UNBINDABLE | syscalls.MS_REC,
-}  # fmt: skip
-_ATTRIBUTES = {
-    "ro": MOUNT_ATTR_RDONLY, "nosuid": MOUNT_ATTR_NOSUID, "nodev": MOUNT_ATTR_NODEV, "noexec": MOUNT_ATTR_NOEXEC,
-    "noatime": MOUNT_ATTR_NOATIME, "nodiratime": MOUNT_ATTR_NODIRATIME, "strictatime": MOUNT_ATTR_STRICTATIME,
-}  # fmt: skip
+_LINK = os.O_PATH | os.O_NOFOLLOW
+_PSEUDO = ("proc", "sysfs")
 
 
 class MountError(OSError):
@@ -61,7 +41,7 @@ def fd_path(fd: int) -> str:
     return f"/proc/self/fd/{fd}"
 
 
-def mount_overlay(target: str, lower: list[str], upper: str, work: str) -> None:
+def mount_overlay(target: str, lower: list[str], upper: str, work: str, userns_fd: int = -1) -> None:
     """Mount an overlay on `target`; layers are named by fd, so neither length nor characters matter.
 
     Args:
@@ -69,10 +49,21 @@ def mount_overlay(target: str, lower: list[str], upper: str, work: str) -> None:
         lower: Layer directories, top first.
         upper: Where changes go.
         work: An empty directory on the same file system.
+        userns_fd: With a user namespace, the layers and the upper directory show owners as seen from it.
     """
-    fds = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in (*lower, upper, work)]
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+    fds: list[int] = []
     try:
-        *lowers, upper_path, work_path = [fd_path(fd) for fd in fds]
+        fds += [_mapped(path, userns_fd) if userns_fd >= 0 else os.open(path, flags) for path in lower]
+        if userns_fd >= 0:  # upper and work must share one mount, so both come from a view of their parent
+            _attach(fds, target)
+            view = _mapped(os.path.dirname(upper), userns_fd)
+            fds.append(view)
+            _attach([view], target)
+            fds += [os.open(os.path.basename(path), flags, dir_fd=view) for path in (upper, work)]
+        else:
+            fds += [os.open(path, flags) for path in (upper, work)]
+        lowers, upper_path, work_path = [fd_path(fd) for fd in fds[: len(lower)]], fd_path(fds[-2]), fd_path(fds[-1])
         options = f"lowerdir={':'.join(lowers)},upperdir={upper_path},workdir={work_path}"
         syscalls.mount("overlay", target, "overlay", 0, options)
     except OSError as error:
@@ -82,69 +73,146 @@ def mount_overlay(target: str, lower: list[str], upper: str, work: str) -> None:
             os.close(fd)
 
 
-def mount_all(root_fd: int, mounts: list[Document], cgroup_paths: dict[str, str] | None) -> None:
+def _mapped(path: str, userns_fd: int) -> int:
+    fd = syscalls.open_tree(syscalls.AT_FDCWD, path, syscalls.OPEN_TREE_CLONE)
+    syscalls.mount_setattr(fd, userns_fd=userns_fd, propagation=syscalls.MS_PRIVATE)
+    return fd
+
+
+def _attach(fds: list[int], target: str) -> None:
+    """Put detached mounts somewhere in this mount namespace, below the overlay that will cover them."""
+    for fd in fds:
+        place = os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            syscalls.move_mount(fd, place)
+        finally:
+            os.close(place)
+
+
+def open_sources(mounts: list[Document]) -> dict[int, int]:
+    """Open the sources of binds as detached trees: mount's index → fd; for a child that may not reach the paths."""
+    found: dict[int, int] = {}
+    for index, mount in enumerate(mounts):
+        options = MountOptions(mount.get("options") or (), str(mount.get("type") or ""))
+        if options.is_bind and not options.is_remount:
+            try:
+                found[index] = _open_source(str(mount.get("source")), options.is_recursive)
+            except OSError as error:
+                raise MountError(error, str(mount["destination"])) from error
+    return found
+
+
+def _open_source(source: str, recursive: bool) -> int:
+    flags = syscalls.OPEN_TREE_CLONE | (syscalls.AT_RECURSIVE if recursive else 0)
+    return syscalls.open_tree(syscalls.AT_FDCWD, source, flags)
+
+
+def mount_all(
+    root_fd: int, mounts: list[Document], cgroup_paths: dict[str, str] | None, sources: dict[int, int] | None = None,
+    label: str = "",
+) -> None:  # fmt: skip
     """Execute the mounts of a config in their order.
 
     Args:
         root_fd: The container's root.
         mounts: `mounts` of the config.
         cgroup_paths: On v1, each controller's group directory of this container; None on v2.
+        sources: Trees of binds that are open already, by the mount's index.
+        label: The SELinux context of the file systems that are made.
     """
-    for mount in mounts:
-        target = str(mount["destination"])
+    for index, mount in enumerate(mounts):
         try:
-            _mount_one(root_fd, mount, cgroup_paths)
+            _mount_one(root_fd, mount, cgroup_paths, (sources or {}).get(index, -1), label)
         except MountError:
             raise
         except OSError as error:
-            raise MountError(error, target) from error
+            raise MountError(error, str(mount["destination"])) from error
 
 
-def _mount_one(root_fd: int, mount: Document, cgroup_paths: dict[str, str] | None) -> None:
-    options = [str(option) for option in mount.get("options") or ()]
-    kind = str(mount.get("type") or "")
-    target, source = str(mount["destination"]), str(mount.get("source") or kind)
-    if kind == "bind" or "bind" in options or "rbind" in options:
-        _bind(root_fd, source, target, options)
-        return
-    if kind == "cgroup":
-        _mount_cgroup(root_fd, target, options, cgroup_paths)
-        return
-    flags, data = _split_options(options)
-    fd = inside.make_target(root_fd, target, is_directory=True)
+def _mount_one(root_fd: int, mount: Document, cgroup_paths: dict[str, str] | None, source_fd: int, label: str) -> None:
+    kind, target = str(mount.get("type") or ""), str(mount["destination"])
+    source = str(mount.get("source") or kind)
+    options = MountOptions(mount.get("options") or (), kind)
+    if options.is_remount:
+        _remount(root_fd, target, options)
+    elif options.is_bind:
+        _bind(root_fd, source if mount.get("source") else target, target, options, source_fd, mount)
+    elif kind in ("cgroup", "cgroup2"):
+        _mount_cgroup(root_fd, target, options, None if kind == "cgroup2" else cgroup_paths)
+    else:
+        _mount_new(root_fd, target, kind, source, options, label)
+
+
+def _mount_new(root_fd: int, target: str, kind: str, source: str, options: MountOptions, label: str) -> None:
+    data = [*options.data, *([f'context="{label}"'] if label and kind in ("tmpfs", "devpts", "mqueue") else [])]
+    fd = inside.make_target(root_fd, target, is_directory=True, is_system=kind in _PSEUDO)
     try:
-        syscalls.mount(source, fd_path(fd), kind, flags, data)
+        if options.copies_up and kind == "tmpfs":
+            _mount_copied(fd, options, data)
+        else:
+            syscalls.mount(source, fd_path(fd), kind, options.flags, ",".join(data))
     finally:
         os.close(fd)
-    _propagate(root_fd, target, options)
+    if options.set_below or options.clear_below or options.propagation:
+        fd = inside.open_inside(root_fd, target, os.O_PATH)
+        try:
+            _adjust(fd, options.set_below, options.clear_below, recursive=True)
+            for change in options.propagation:
+                syscalls.mount("", fd_path(fd), "", change)
+        finally:
+            os.close(fd)
 
 
-def _split_options(options: list[str]) -> tuple[int, str]:
-    flags, data = 0, []
-    for option in options:
-        if option in _FLAGS:
-            flags |= _FLAGS[option]
-        elif option not in _PLAIN and option not in _PROPAGATION:
-            data.append(option)
-    return flags, ",".join(data)
+def _mount_copied(target_fd: int, options: MountOptions, data: list[str]) -> None:
+    """Mount a tmpfs that starts with a copy of what it hides."""
+    pairs = dict(item.partition("=")[::2] for item in data)
+    tree = syscalls.fsmount("tmpfs", pairs, flags=options.set & ~MOUNT_ATTR_RDONLY)
+    try:
+        source = os.open(fd_path(target_fd), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            found = os.fstat(source)
+            inside.copy_tree(source, tree)
+            if "mode" not in pairs:
+                os.chmod(fd_path(tree), stat.S_IMODE(found.st_mode))
+                os.chown(fd_path(tree), found.st_uid, found.st_gid)
+        finally:
+            os.close(source)
+        _adjust(tree, options.set & MOUNT_ATTR_RDONLY, 0, recursive=False)
+        syscalls.move_mount(tree, target_fd)
+    finally:
+        os.close(tree)
 
 
-def _bind(root_fd: int, source: str, target: str, options: list[str]) -> None:
-    recursive = syscalls.AT_RECURSIVE if "bind" not in options or "rbind" in options else 0
-    tree = syscalls.open_tree(syscalls.AT_FDCWD, source, syscalls.OPEN_TREE_CLONE | recursive)
+def _remount(root_fd: int, target: str, options: MountOptions) -> None:
+    fd = inside.open_inside(root_fd, target, os.O_PATH)
+    try:
+        if options.is_bind:
+            _adjust(fd, options.set, options.clear, recursive=False)
+        else:
+            syscalls.mount("", fd_path(fd), "", options.flags | syscalls.MS_REMOUNT, ",".join(options.data))
+    finally:
+        os.close(fd)
+
+
+def _adjust(fd: int, to_set: int, to_clear: int, *, recursive: bool) -> None:
+    if to_set & syscalls.MOUNT_ATTR_ATIME_MASK:
+        to_clear |= syscalls.MOUNT_ATTR_ATIME_MASK
+    if to_set or to_clear:
+        syscalls.mount_setattr(fd, attr_set=to_set, attr_clear=to_clear, recursive=recursive)
+
+
+def _bind(root_fd: int, source: str, target: str, options: MountOptions, source_fd: int, mount: Document) -> None:
+    tree = source_fd if source_fd >= 0 else _open_source(source, options.is_recursive)
     try:
         is_directory = stat.S_ISDIR(os.fstat(tree).st_mode)
-        attributes = 0
-        for option in options:
-            attributes |= _ATTRIBUTES.get(option, 0)
-        wanted = [_PROPAGATION[option] for option in options if option in _PROPAGATION]
-        syscalls.mount_setattr(
-            tree,
-            attr_set=attributes,
-            attr_clear=syscalls.MOUNT_ATTR_ATIME_MASK if attributes & syscalls.MOUNT_ATTR_ATIME_MASK else 0,
-            propagation=(wanted[-1] if wanted else syscalls.MS_PRIVATE) & ~syscalls.MS_REC,
-            recursive=bool(recursive),
-        )
+        if options.idmap or mount.get("uidMappings"):
+            _map_owners(tree, mount, recursive=options.idmap == "ridmap")
+        _adjust(tree, options.set, options.clear, recursive=False)
+        _adjust(tree, options.set_below, options.clear_below, recursive=True)
+        for change in options.propagation:
+            syscalls.mount_setattr(
+                tree, propagation=change & ~syscalls.MS_REC, recursive=bool(change & syscalls.MS_REC)
+            )
         fd = inside.make_target(root_fd, target, is_directory=is_directory)
         try:
             syscalls.move_mount(tree, fd)
@@ -154,97 +222,69 @@ def _bind(root_fd: int, source: str, target: str, options: list[str]) -> None:
         os.close(tree)
 
 
-def _propagate(root_fd: int, target: str, options: list[str]) -> None:
-    wanted = [_PROPAGATION[option] for option in options if option in _PROPAGATION]
-    if not wanted:
-        return
-    fd = inside.open_inside(root_fd, target, os.O_PATH)
+def _map_owners(tree: int, mount: Document, *, recursive: bool) -> None:
+    from engine.sandbox import identity
+
+    uids, gids = mount.get("uidMappings") or [], mount.get("gidMappings") or []
+    userns = identity.user_namespace(uids, gids) if uids else identity.own_user_namespace()
     try:
-        syscalls.mount("", fd_path(fd), "", wanted[-1])
+        syscalls.mount_setattr(tree, userns_fd=userns, recursive=recursive)
     finally:
-        os.close(fd)
+        os.close(userns)
 
 
-def _mount_cgroup(root_fd: int, target: str, options: list[str], cgroup_paths: dict[str, str] | None) -> None:
-    flags, _ = _split_options(options)
+def _mount_cgroup(root_fd: int, target: str, options: MountOptions, cgroup_paths: dict[str, str] | None) -> None:
     fd = inside.make_target(root_fd, target, is_directory=True)
     try:
         if cgroup_paths is None:
-            syscalls.mount("cgroup", fd_path(fd), "cgroup2", flags)
+            syscalls.mount("cgroup", fd_path(fd), "cgroup2", options.flags)
             return
-        syscalls.mount("cgroup", fd_path(fd), "tmpfs", flags & ~syscalls.MS_RDONLY, "mode=755,size=64k")
+        syscalls.mount("cgroup", fd_path(fd), "tmpfs", options.flags & ~syscalls.MS_RDONLY, "mode=755,size=64k")
     finally:
         os.close(fd)
-    for controller, path in sorted(cgroup_paths.items()):
-        _bind(
-            root_fd,
-            path,
-            f"{target}/{controller}",
-            ["bind", *(option for option in options if option in _ATTRIBUTES)],
-        )
-    if flags & syscalls.MS_RDONLY:
-        _set_attributes(root_fd, target, MOUNT_ATTR_RDONLY)
+    for names, path in _hierarchies(cgroup_paths):
+        each = MountOptions((), "bind")
+        each.set = options.set
+        _bind(root_fd, path, f"{target}/{names}", each, -1, {})
+        if "," in names:
+            _link_controllers(root_fd, target, names)
+    if options.flags & syscalls.MS_RDONLY:
+        fd = inside.open_inside(root_fd, target, os.O_PATH)
+        try:
+            syscalls.mount_setattr(fd, attr_set=MOUNT_ATTR_RDONLY)
+        finally:
+            os.close(fd)
 
 
-def _set_attributes(root_fd: int, target: str, attributes: int) -> None:
-    fd = inside.open_inside(root_fd, target, os.O_PATH)
+def _hierarchies(cgroup_paths: dict[str, str]) -> list[tuple[str, str]]:
+    """Return (controllers joined by commas, directory) of each v1 hierarchy; several share one when co-mounted."""
+    names: dict[str, list[str]] = {}
+    for controller, path in cgroup_paths.items():
+        names.setdefault(path, []).append(controller)
+    return sorted((",".join(controllers), path) for path, controllers in names.items())
+
+
+def _link_controllers(root_fd: int, target: str, names: str) -> None:
+    fd = inside.open_inside(root_fd, target, os.O_PATH | os.O_DIRECTORY)
     try:
-        syscalls.mount_setattr(fd, attr_set=attributes)
+        for name in names.split(","):
+            os.symlink(names, name, dir_fd=fd)
     finally:
         os.close(fd)
 
 
-def make_devices(root_fd: int, devices: list[Document]) -> None:
-    """Make device nodes: the standard ones and the config's; standard links are added.
-
-    Each node is checked after it was made: an image cannot put something else in its place, because /dev is a
-    fresh tmpfs by then.
-    """
-    for device in devices:
-        _make_device(root_fd, device)
-    dev = inside.open_inside(root_fd, "/dev", os.O_PATH | os.O_DIRECTORY)
+def _bind_fd(source_fd: int, target_fd: int) -> None:
+    tree = syscalls.open_tree(source_fd, "", syscalls.OPEN_TREE_CLONE | syscalls.AT_EMPTY_PATH)
     try:
-        for name, link in _LINKS:
-            try:
-                os.symlink(link, name, dir_fd=dev)
-            except FileExistsError:
-                continue
+        syscalls.move_mount(tree, target_fd)
     finally:
-        os.close(dev)
-
-
-_LINKS = (("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"),
-    ("stderr", "/proc/self/fd/2"), ("ptmx", "pts/ptmx"))  # fmt: skip
-_KINDS = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
-
-
-def _make_device(root_fd: int, device: Document) -> None:
-    path = str(device["path"])
-    kind = _KINDS[str(device["type"])]
-    number = os.makedev(int(device.get("major") or 0), int(device.get("minor") or 0))
-    mode = int(device.get("fileMode") or 0o666)
-    parent, _, name = path.rpartition("/")
-    parent_fd = inside.make_directories(root_fd, parent or "/")
-    try:
-        os.mknod(name, kind | mode, number, dir_fd=parent_fd)
-        os.chown(name, int(device.get("uid") or 0), int(device.get("gid") or 0), dir_fd=parent_fd)
-        os.chmod(name, mode, dir_fd=parent_fd)
-    except FileExistsError:
-        found = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
-        if stat.S_IFMT(found.st_mode) != kind or (kind != stat.S_IFIFO and found.st_rdev != number):
-            raise
-    finally:
-        os.close(parent_fd)
+        os.close(tree)
 
 
 def mask_paths(root_fd: int, paths: list[str]) -> None:
-    """Hide paths: files behind /dev/null, directories behind one shared, empty, read-only directory."""
-    null = inside.open_inside(root_fd, "/dev/null", os.O_PATH | os.O_NOFOLLOW)
-    empty = -1
+    """Hide paths: files behind the null device, directories behind one shared, empty, read-only directory."""
+    null = empty = -1
     try:
-        found = os.fstat(null)
-        if not stat.S_ISCHR(found.st_mode) or found.st_rdev != os.makedev(1, 3):
-            raise MountError(OSError(22, "it is not the null device"), "/dev/null")
         for path in paths:
             try:
                 fd = inside.open_inside(root_fd, path, os.O_PATH)
@@ -252,6 +292,7 @@ def mask_paths(root_fd: int, paths: list[str]) -> None:
                 continue
             try:
                 if not stat.S_ISDIR(os.fstat(fd).st_mode):
+                    null = null if null >= 0 else _open_null(root_fd)
                     _bind_fd(null, fd)
                 elif empty < 0:
                     syscalls.mount("tmpfs", fd_path(fd), "tmpfs", syscalls.MS_RDONLY, "size=0k,nr_inodes=1")
@@ -261,17 +302,23 @@ def mask_paths(root_fd: int, paths: list[str]) -> None:
             finally:
                 os.close(fd)
     finally:
-        os.close(null)
-        if empty >= 0:
-            os.close(empty)
+        for fd in (null, empty):
+            if fd >= 0:
+                os.close(fd)
 
 
-def _bind_fd(source_fd: int, target_fd: int) -> None:
-    tree = syscalls.open_tree(source_fd, "", syscalls.OPEN_TREE_CLONE | syscalls.AT_EMPTY_PATH)
-    try:
-        syscalls.move_mount(tree, target_fd)
-    finally:
-        os.close(tree)
+def _open_null(root_fd: int) -> int:
+    """Return an fd of the null device: the container's when it is that device, else the host's (CVE-2025-31133)."""
+    for directory, path in ((root_fd, "/dev/null"), (-1, "/dev/null")):
+        try:
+            fd = os.open(path, os.O_PATH | os.O_CLOEXEC) if directory < 0 else inside.open_inside(root_fd, path, _LINK)
+        except OSError:
+            continue
+        found = os.fstat(fd)
+        if stat.S_ISCHR(found.st_mode) and found.st_rdev == os.makedev(1, 3):
+            return fd
+        os.close(fd)
+    raise MountError(OSError(errno.ENODEV, "there is no null device"), "/dev/null")
 
 
 def protect_paths(root_fd: int, paths: list[str]) -> None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import resource
 import signal
 import struct
 import termios
 
 from engine.linux import capabilities, inside, syscalls
-from engine.sandbox import users
+from engine.sandbox import devices, users
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from engine.sandbox.security import Security
 
     Document = dict[str, Any]
 
@@ -42,7 +43,7 @@ class CannotStart(Exception):
 def open_terminal(root_fd: int, size: list[int] | None) -> tuple[int, int]:
     """Open a pseudo-terminal in the container's own devpts; return master and slave."""
     flags = os.O_RDWR | os.O_NOCTTY
-    master = inside.open_inside(root_fd, "/dev/pts/ptmx", flags)
+    master = devices.open_terminal_source(root_fd)
     fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
     slave = fcntl.ioctl(master, _TIOCGPTPEER, flags | os.O_CLOEXEC)
     if size:
@@ -62,32 +63,56 @@ def take_streams(stdin: int, stdout: int, stderr: int) -> None:
         os.dup2(fd, place, inheritable=True)
 
 
-def set_rlimits(rlimits: list[Document]) -> None:
-    """Set resource limits; without CAP_SYS_RESOURCE a hard limit is clamped to what is allowed."""
-    for item in rlimits:
-        kind = getattr(resource, str(item["type"]), None)
-        if kind is None:
-            continue
-        soft, hard = int(item["soft"]), int(item["hard"])
-        try:
-            resource.setrlimit(kind, (soft, hard))
-        except (PermissionError, ValueError):
-            allowed = resource.getrlimit(kind)[1]
-            if allowed != resource.RLIM_INFINITY:
-                hard = min(hard, allowed) if hard != resource.RLIM_INFINITY else allowed
-                soft = min(soft, hard) if soft != resource.RLIM_INFINITY else hard
-            resource.setrlimit(kind, (soft, hard))
-
-
-def set_oom_score(score: int) -> None:
-    """Set oom_score_adj; lowering it without the privilege is left undone."""
-    fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+def new_keyring() -> None:
+    """Have a session keyring of its own; where the kernel or a quota refuses one, the old one is left behind."""
     try:
-        os.write(fd, str(score).encode())
-    except PermissionError:
-        return
-    finally:
-        os.close(fd)
+        syscalls.new_session_keyring()
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EDQUOT, errno.EPERM):
+            raise
+
+
+_POLICIES = {"SCHED_OTHER": 0, "SCHED_FIFO": 1, "SCHED_RR": 2, "SCHED_BATCH": 3, "SCHED_ISO": 4, "SCHED_IDLE": 5,
+    "SCHED_DEADLINE": 6}  # fmt: skip
+_POLICY_FLAGS = {"SCHED_FLAG_RESET_ON_FORK": 1, "SCHED_FLAG_RECLAIM": 2, "SCHED_FLAG_DL_OVERRUN": 4,
+    "SCHED_FLAG_KEEP_POLICY": 8, "SCHED_FLAG_KEEP_PARAMS": 16, "SCHED_FLAG_UTIL_CLAMP_MIN": 32,
+    "SCHED_FLAG_UTIL_CLAMP_MAX": 64}  # fmt: skip
+_IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
+
+
+def set_schedule(process: Document) -> None:
+    """Set scheduler, I/O priority and CPU affinity of the calling process where the config has them.
+
+    Raises:
+        CannotStart: A name is unknown, or the kernel refuses a value.
+    """
+    scheduler: Document = process.get("scheduler") or {}
+    priority: Document = process.get("ioPriority") or {}
+    try:
+        if scheduler:
+            flags = sum(_POLICY_FLAGS[str(name)] for name in scheduler.get("flags") or ())
+            times = (int(scheduler.get("runtime") or 0), int(scheduler.get("deadline") or 0),
+                int(scheduler.get("period") or 0))  # fmt: skip
+            syscalls.sched_setattr(
+                _POLICIES[str(scheduler["policy"])], flags, int(scheduler.get("nice") or 0),
+                int(scheduler.get("priority") or 0), times,
+            )  # fmt: skip
+        if priority:
+            syscalls.ioprio_set(_IO_CLASSES[str(priority["class"])] << 13 | int(priority.get("priority") or 0))
+    except KeyError as error:
+        raise CannotStart("failed", f"process.scheduler or process.ioPriority: unknown value {error}") from error
+    except OSError as error:
+        raise CannotStart("failed", f"cannot set the scheduler or I/O priority: {error.strerror}") from error
+
+
+def cpu_set(text: str) -> set[int]:
+    """Return the CPUs of a list such as "0-3,5"."""
+    found: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if first:
+            found.update(range(int(first), int(last or first) + 1))
+    return found
 
 
 def identity(root_fd: int, user: Document) -> tuple[int, int, list[int], str]:
@@ -138,6 +163,34 @@ def drop_rights(process: Document, uid: int, gid: int, groups: list[int], last_c
     capabilities.raise_ambient(masks["ambient"] & known)
     if process.get("noNewPrivileges"):
         syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+
+
+def finish(
+    process: Document, security: Security, ids: tuple[int, int, list[int]], last_capability: int, state: Document,
+    preserve_fds: int = 0,
+) -> None:  # fmt: skip
+    """Do all that comes between a built container and execve; afterwards the process has the command's rights only.
+
+    Args:
+        process: `process` of the config.
+        security: Its label and filter.
+        ids: uid, gid and supplementary gids.
+        last_capability: The highest capability number of this kernel.
+        state: The OCI state that a seccomp listener is told.
+        preserve_fds: How many file descriptors above stderr the command keeps.
+    """
+    reset_signals()
+    umask = (process.get("user") or {}).get("umask")
+    os.umask(0o022 if umask is None else int(umask))
+    set_schedule(process)
+    security.apply_label()
+    if not process.get("noNewPrivileges"):
+        security.apply_filter(state)  # needs CAP_SYS_ADMIN, which is about to go
+    drop_rights(process, *ids, last_capability)
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, 0)
+    syscalls.close_range_on_exec(3 + preserve_fds)
+    if process.get("noNewPrivileges"):
+        security.apply_filter(state)
 
 
 def environment(process: Document, home: str) -> dict[str, str]:

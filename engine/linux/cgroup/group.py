@@ -122,6 +122,13 @@ class Group:
         for path in self._directories():
             _write(f"{path}/tasks", "0")
 
+    def move_self(self) -> None:
+        """Move the calling, single-threaded process into the group on either version."""
+        if self.version == 2:
+            _write(f"{self.paths[UNIFIED]}/cgroup.procs", "0")
+        else:
+            self.join_self()
+
     def open_fd(self) -> int:
         """Return an fd of the v2 group for CLONE_INTO_CGROUP."""
         return os.open(self.paths[UNIFIED], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

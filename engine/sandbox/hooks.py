@@ -1,0 +1,103 @@
+"""Hooks: programs that the config names for moments of a container's life (runtime-spec config.md, "POSIX hooks")."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Document = dict[str, Any]
+
+
+class HookFailed(Exception):
+    """A hook could not run or did not succeed; str() names it."""
+
+
+def of_kind(config: Document, kind: str) -> list[Document]:
+    """Return the hooks of one kind, such as "prestart"."""
+    return list((config.get("hooks") or {}).get(kind) or ())
+
+
+def run_hooks(config: Document, kind: str, state: Document) -> None:
+    """Run the hooks of one kind in their order, each with the container's state on its stdin.
+
+    Raises:
+        HookFailed: One failed; those after it are not run.
+    """
+    for number, hook in enumerate(of_kind(config, kind)):
+        _run(hook, f"{kind} hook {number} ({hook.get('path')})", json.dumps(state).encode())
+
+
+def _run(hook: Document, name: str, state: bytes) -> None:
+    stdin, feed = os.pipe2(os.O_CLOEXEC)
+    output, theirs = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        _become(hook, stdin, theirs)
+    os.close(stdin)
+    os.close(theirs)
+    try:
+        said = _follow(pid, feed, output, state, hook.get("timeout"))
+    except TimeoutError:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise HookFailed(f"{name} did not end within {hook['timeout']} s") from None
+    finally:
+        os.close(output)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if status:
+        text = said.decode(errors="replace").strip()
+        how = f"ended with exit code {status}" if status > 0 else f"was killed by signal {-status}"
+        raise HookFailed(f"{name} {how}{': ' + text if text else ''}")
+
+
+def _follow(pid: int, feed: int, output: int, state: bytes, timeout: object) -> bytes:
+    """Feed the state, read what is said, and return when the program has ended."""
+    pidfd = os.pidfd_open(pid)
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.register(output, select.POLLIN)
+    said = b""
+    previous = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    try:
+        try:
+            os.write(feed, state)
+        except BrokenPipeError:
+            pass
+        os.close(feed)
+        while True:
+            ready = poll.poll(float(timeout) * 1000 if isinstance(timeout, int | float) and timeout > 0 else None)
+            if not ready:
+                raise TimeoutError
+            fds = [fd for fd, _ in ready]
+            if output in fds:
+                part = os.read(output, 4096)
+                said = (said + part)[-4096:]
+                if not part:
+                    poll.unregister(output)
+            elif pidfd in fds:
+                return said
+    finally:
+        signal.signal(signal.SIGPIPE, previous)
+        os.close(pidfd)
+
+
+def _become(hook: Document, stdin: int, output: int) -> None:
+    try:
+        os.dup2(stdin, 0, inheritable=True)
+        os.dup2(output, 1, inheritable=True)
+        os.dup2(output, 2, inheritable=True)
+        for number in (signal.SIGPIPE, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        environment = dict(item.split("=", 1) for item in hook.get("env") or () if "=" in item)
+        path = str(hook["path"])
+        os.execve(path, [str(item) for item in hook.get("args") or [path]], environment)
+    except OSError as error:
+        os.write(2, (error.strerror or "").encode())
+    finally:
+        os._exit(127)
