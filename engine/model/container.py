@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from engine.model.health import Health, HealthCheck
 from engine.model.limits import Limits
 from engine.model.network import Endpoint
 from engine.model.status import Status
@@ -31,11 +32,59 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class LogOptions:
-    """How the json-file log is kept: rotate above max_size bytes (None: never), keep max_file files."""
+    """How output is kept.
+
+    Attributes:
+        driver: "json-file", "journald" or "none".
+        max_size: json-file: rotate above so many bytes; None never does.
+        max_file: json-file: keep so many files.
+        tag: journald: the identifier; empty takes the short id.
+        labels: Names of container labels, and env: of its variables, that are kept with each entry.
+    """
 
     driver: str = "json-file"
     max_size: int | None = None
     max_file: int = 1
+    tag: str = ""
+    labels: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RestartPolicy:
+    """When the monitor starts a container again that has ended.
+
+    Attributes:
+        name: "no", "on-failure", "always" or "unless-stopped".
+        attempts: For on-failure: how often; 0 is no limit.
+    """
+
+    name: str = "no"
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ulimit:
+    """A resource limit of each process: "nofile" without RLIMIT_, soft and hard value; -1 is unlimited."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device of the host inside the container, or a CDI device ("vendor/class=name") with no target.
+
+    Attributes:
+        source: Path on the host, or the CDI name.
+        target: Path inside; empty for a CDI device.
+        permissions: Any of "r", "w" and "m".
+    """
+
+    source: str
+    target: str = ""
+    permissions: str = "rwm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +107,19 @@ class ContainerSpec:
         auto_remove: Whether the container is removed when it exits.
         stop_timeout: Seconds between the stop signal and KILL.
         annotations: Set by the engine and its callers, never from an image.
+        seccomp: "" for the default profile, "unconfined", or the text of a profile in docker's JSON format.
+        apparmor: "" for the default profile where AppArmor is active, "unconfined", or a profile's name.
+        selinux_label: The process label, where SELinux is active.
+        mask, unmask: Paths to hide, and default paths to leave open ("ALL" is all of them).
+        userns: "" or "host", "auto" (a range of ids of its own, "auto:size=N"), or "keep-id".
+        pid_mode, ipc_mode, uts_mode, cgroupns_mode: "" or "private", "host", or "container:NAME" (not uts, cgroupns).
+        group_add: Supplementary groups, names or numbers.
+        device_rules: Device cgroup rules such as "c 42:* rmw".
+        gpus: docker's --gpus; found through CDI.
+        oom_score_adj: -1000..1000; None leaves it.
+        init: Whether a small process 1 reaps orphans and passes signals on.
+        runtime: "" for the engine's own, or the name or path of an external OCI runtime.
+        cgroup_parent: The group that holds the container's; empty for the engine's own.
     """
 
     image: str
@@ -89,6 +151,28 @@ class ContainerSpec:
     stop_timeout: float = 10.0
     auto_remove: bool = False
     log: LogOptions = field(default_factory=LogOptions)
+    seccomp: str = ""
+    apparmor: str = ""
+    selinux_label: str = ""
+    mask: tuple[str, ...] = ()
+    unmask: tuple[str, ...] = ()
+    userns: str = ""
+    pid_mode: str = ""
+    ipc_mode: str = ""
+    uts_mode: str = ""
+    cgroupns_mode: str = ""
+    group_add: tuple[str, ...] = ()
+    devices: tuple[Device, ...] = ()
+    device_rules: tuple[str, ...] = ()
+    gpus: str = ""
+    ulimits: tuple[Ulimit, ...] = ()
+    sysctls: dict[str, str] = field(default_factory=dict)
+    oom_score_adj: int | None = None
+    init: bool = False
+    runtime: str = ""
+    cgroup_parent: str = ""
+    restart: RestartPolicy = field(default_factory=RestartPolicy)
+    health: HealthCheck = field(default_factory=HealthCheck)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +189,8 @@ class Container:
         exit_code: 0..255 (128+n after signal n); None while it never ended.
         oom_killed: Whether the kernel killed the container for lack of memory.
         error: Why the last start failed or was lost; empty when it did not.
+        restart_count: How often its restart policy started it again.
+        health: What its health check says; None without one.
         endpoints: Its places in networks; empty when it is not running or has no network of its own.
         log_path: The json-file log.
     """
@@ -125,6 +211,7 @@ class Container:
     oom_killed: bool = False
     error: str = ""
     restart_count: int = 0
+    health: Health | None = None
     endpoints: tuple[Endpoint, ...] = ()
     log_path: str = ""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from engine.model.health import HealthCheck
+
 
 @dataclass(frozen=True, slots=True)
 class ImageSettings:
@@ -19,6 +21,7 @@ class ImageSettings:
     volumes: tuple[str, ...] = ()
     exposed_ports: tuple[str, ...] = ()
     stop_signal: str = ""
+    health: HealthCheck = field(default_factory=HealthCheck)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,57 @@
+"""Health: how it is checked whether a container does its work, and what the checks said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """A command that says whether a container does its work (image-spec and docker's HEALTHCHECK).
+
+    Attributes:
+        test: ("CMD", program, argument…), ("CMD-SHELL", line) or ("NONE",); () takes the image's.
+        interval: Seconds between two checks; 0 takes the image's or 30.
+        timeout: Seconds a check may take; 0 takes the image's or 30.
+        retries: Failures in a row that make it unhealthy; 0 takes the image's or 3.
+        start_period: Seconds at the start in which failures do not count.
+        start_interval: Seconds between two checks in the start period; 0 takes the image's or 5.
+    """
+
+    test: tuple[str, ...] = ()
+    interval: float = 0.0
+    timeout: float = 0.0
+    retries: int = 0
+    start_period: float = 0.0
+    start_interval: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class HealthResult:
+    """What one check said.
+
+    Attributes:
+        exit_code: 0 is healthy; -1 when it took too long or could not run.
+        output: The first 4096 bytes that it wrote.
+    """
+
+    started_at: datetime
+    finished_at: datetime
+    exit_code: int
+    output: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Where a container stands.
+
+    Attributes:
+        status: "starting", "healthy" or "unhealthy".
+        failing_streak: Failures in a row.
+        log: The last five results, oldest first.
+    """
+
+    status: str
+    failing_streak: int = 0
+    log: tuple[HealthResult, ...] = ()
