@@ -85,7 +85,7 @@ class Retune(ModalScreen[None]):
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = f"Retune {self._target.name}"
             dialog.border_subtitle = (
-                "h l step · H L leap · digits enter · x unlimited · u undo · U undo all · esc close"
+                "h l step · H L leap · 0-9 set · x no limit · u U undo · esc close"
             )
             yield Horizontal(Chart("", "%", id="retune-chart"))
             with Vertical(classes="knobs"):
