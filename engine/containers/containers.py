@@ -21,6 +21,8 @@ from engine.store.journal import Journal
 from engine.store.paths import Paths
 
 if TYPE_CHECKING:
+    from engine.containers.boot import Boot
+    from engine.containers.check import Check
     from engine.containers.create import Creator
     from engine.containers.launch import Launcher
     from engine.containers.lifecycle import Lifecycle
@@ -74,6 +76,23 @@ class Containers:
             self._paths, self._journal, self._registry, self._creator, self._launcher, self._rooms.networks,
             self._rooms.volumes,
         )  # fmt: skip
+
+    @property
+    def checker(self) -> Check:
+        """What looks for leftovers of crashes."""
+        from engine.containers.check import Check
+
+        rooms = self._rooms
+        return Check(
+            self._paths, self._registry, self._lifecycle, self._creator, rooms.images, rooms.networks, rooms.volumes
+        )
+
+    @property
+    def booter(self) -> Boot:
+        """What starts and stops containers with the host."""
+        from engine.containers.boot import Boot
+
+        return Boot(self._paths, self._registry, self._lifecycle)
 
     def create(self, spec: ContainerSpec) -> Container:
         """Create a container without starting it.

@@ -59,25 +59,23 @@ class Creator:
         signal_number(stop_signal)
         _check_mounts(spec)
         container_id = os.urandom(32).hex()
-        staged = self._paths.trash / f"create.{container_id[:16]}.{os.getpid()}"
-        staged.mkdir(mode=0o700)
         made: list[str] = []
         name = ""
-        try:
-            name = self._take_name(spec.name, container_id)
-            volumes = self._make_volumes(spec, image, made)
-            record = Record(
-                container_id, name, image.id, spec.image, command, stop_signal, replace(spec, name=name), spec.limits,
-                datetime.now(UTC), volumes,
-            )  # fmt: skip
-            self._write(record, staged)
-        except BaseException:
-            files.remove_tree(staged)
-            if name:
-                self._paths.names.joinpath(name).unlink(missing_ok=True)
-            for volume in made:
-                self._volumes.remove(volume, force=True)
-            raise
+        with self._paths.staged(f"create.{container_id[:16]}") as staged:
+            try:
+                name = self._take_name(spec.name, container_id)
+                volumes = self._make_volumes(spec, image, made)
+                record = Record(
+                    container_id, name, image.id, spec.image, command, stop_signal, replace(spec, name=name),
+                    spec.limits, datetime.now(UTC), volumes,
+                )  # fmt: skip
+                self._write(record, staged)
+            except BaseException:
+                if name:
+                    self._paths.names.joinpath(name).unlink(missing_ok=True)
+                for volume in made:
+                    self._volumes.remove(volume, force=True)
+                raise
         self._journal.append("container", "create", container_id, name, image=spec.image)
         return container_id
 
@@ -100,17 +98,16 @@ class Creator:
                 link.symlink_to(container_id)
             except FileExistsError:
                 holder = os.readlink(link)
-                if self._is_taken(holder):
+                if self.is_taken(holder):
                     return False
                 link.unlink()
                 link.symlink_to(container_id)
             return True
 
-    def _is_taken(self, holder: str) -> bool:
+    def is_taken(self, holder: str) -> bool:
         """Return whether the container behind a name exists or is being made (its link is younger than its files)."""
-        if self._paths.container(holder).exists():
-            return True
-        return any(self._paths.trash.glob(f"create.{holder[:16]}.*"))
+        being_made = set(self._paths.trash.glob(f"create.{holder[:16]}.*")) - set(self._paths.abandoned())
+        return bool(being_made) or self._paths.container(holder).exists()
 
     def rename(self, record: Record, name: str) -> None:
         """Move a container to another name.
@@ -124,17 +121,25 @@ class Creator:
         self._take_name(name, record.id)
         renamed = replace(record, name=name, spec=replace(record.spec, name=name))
         records.save(self._paths.container(record.id) / "record.json", renamed)
-        self.drop_name(record)
+        self.drop_name(record.name, record.id)
 
-    def drop_name(self, record: Record) -> None:
+    def drop_name(self, name: str, container_id: str) -> None:
         """Free a container's name, unless another container has it by now."""
-        link = self._paths.names / record.name
+        link = self._paths.names / name
         with files.FileLock(self._paths.lock("names")):
             try:
-                if os.readlink(link) == record.id:
+                if os.readlink(link) == container_id:
                     link.unlink()
             except FileNotFoundError:
                 return
+
+    def restore_name(self, record: Record) -> None:
+        """Have a container's name lead to it again.
+
+        Raises:
+            Conflict: Another container has it.
+        """
+        self._take_name(record.name, record.id)
 
     def _make_volumes(self, spec: ContainerSpec, image: Image, made: list[str]) -> Volumes:
         wanted = [(mount.source, mount.target, mount.read_only) for mount in spec.mounts if mount.kind == "volume"]

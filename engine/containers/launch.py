@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from engine.errors import CommandNotExecutable, CommandNotFound, LauncherLost, StartFailed
 from engine.linux import syscalls
@@ -20,6 +20,14 @@ _CHANNEL = 3
 _SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _CODE = "import sys; sys.path.insert(0, {root!r}); from engine.sandbox.launcher import main; main()"
 _FAILURES: dict[str, type[StartFailed]] = {"not-found": CommandNotFound, "not-executable": CommandNotExecutable}
+
+
+class Descriptor(Protocol):
+    """What has a file descriptor."""
+
+    def fileno(self) -> int:
+        """Return it."""
+        ...
 
 
 class Launcher:
@@ -48,8 +56,12 @@ class Launcher:
         with contextlib.suppress(ChildProcessError):  # the caller's process ignores SIGCHLD
             os.waitpid(self._pid, 0)
 
-    def ask(self, request: dict[str, Any], session: socket.socket | None = None) -> int:
+    def ask(self, request: dict[str, Any], *held: Descriptor) -> int:
         """Send a request; return the pid of the started process.
+
+        Args:
+            request: What to do.
+            held: What the monitor gets a descriptor of: a container's lock, a session.
 
         Raises:
             StartFailed: The process could not be started (CommandNotFound, CommandNotExecutable).
@@ -57,7 +69,7 @@ class Launcher:
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         with ours:
-            fds = [theirs.fileno()] + ([session.fileno()] if session else [])
+            fds = [theirs.fileno(), *(item.fileno() for item in held)]
             with theirs:
                 self._send(json.dumps(request).encode(), fds)
             data = ours.recv(1 << 16)

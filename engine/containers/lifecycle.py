@@ -9,12 +9,11 @@ import select
 import signal as signals
 import socket
 import time
-from datetime import UTC, datetime
 
 from engine.containers.create import Creator, cgroup_name, signal_number
 from engine.containers.launch import Launcher
-from engine.containers.records import Exit, Known, Record, Registry, State
-from engine.errors import Conflict, NotFound
+from engine.containers.records import Known, Record, Registry, State
+from engine.errors import Conflict, LauncherLost, NotFound
 from engine.linux import files, procfs
 from engine.linux.cgroup.group import Group, group_for
 from engine.model.status import Status
@@ -61,7 +60,7 @@ class Lifecycle:
             StartFailed: Its process could not be started; the container stays and says why.
             Conflict: It is paused.
         """
-        with self.lock(container_id):
+        with self.lock(container_id) as lock:
             known = self._registry.known(container_id)
             if known.status is Status.PAUSED:
                 raise Conflict(f"container {known.record.name} is paused", hint="unpause it first")
@@ -72,15 +71,20 @@ class Lifecycle:
             starting = directory / "starting"
             starting.touch(mode=0o600)
             try:
-                directory.joinpath("exit.json").unlink(missing_ok=True)
+                for mark in ("exit.json", "stopped"):
+                    directory.joinpath(mark).unlink(missing_ok=True)
                 self._sweep(container_id)
                 self._creator.prepare_start(known.record)
                 if size:
                     self._set_size(container_id, size)
-                self._launcher.ask({"action": "start", "bundle": str(directory), "id": container_id}, session)
+                request = {"action": "start", "bundle": str(directory), "id": container_id}
+                self._launcher.ask(request, *((lock, session) if session else (lock,)))
+            except LauncherLost:
+                self._sweep(container_id)
+                self._give_back(container_id)
+                raise
             except BaseException:
-                self._networks.release(container_id)
-                self._forget_run(container_id)
+                self._give_back(container_id)
                 raise
             finally:
                 starting.unlink(missing_ok=True)
@@ -98,7 +102,8 @@ class Lifecycle:
         group.remove()
         self._paths.running(container_id).joinpath("state.json").unlink(missing_ok=True)
 
-    def _forget_run(self, container_id: str) -> None:
+    def _give_back(self, container_id: str) -> None:
+        self._networks.release(container_id)
         files.remove_tree(self._paths.running(container_id))
 
     def signal(self, container_id: str, name: str) -> None:
@@ -114,7 +119,7 @@ class Lifecycle:
         self._send(state, number)
         if number == signals.SIGKILL:
             self._group(state).thaw() if known.status is Status.PAUSED else None
-            self._wait_end(container_id, state, _ENDS_WITHIN)
+            self._wait_record(container_id, state, _ENDS_WITHIN)
 
     @staticmethod
     def _send(state: State, number: int) -> None:
@@ -129,9 +134,19 @@ class Lifecycle:
         finally:
             os.close(pidfd)
 
-    def stop(self, container_id: str, timeout: float | None, signal: str | None) -> None:
-        """Send the stop signal, and KILL after the timeout; it is fine when it is not running."""
+    def stop(self, container_id: str, timeout: float | None, signal: str | None, *, for_good: bool = True) -> None:
+        """Send the stop signal, and KILL after the timeout; it is fine when it is not running.
+
+        Args:
+            container_id: The container.
+            timeout: Seconds; None takes the container's own, below 0 waits for ever.
+            signal: Instead of the container's own.
+            for_good: Whether a container that restarts unless it is stopped stays down at the next boot.
+        """
         known = self._registry.known(container_id)
+        if for_good:
+            with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
+                self._paths.container(container_id).joinpath("stopped").touch(mode=0o600)
         state = known.state
         if state is None:
             self._wait_for_monitor(self._registry.state(container_id))
@@ -141,9 +156,9 @@ class Lifecycle:
         self._send(state, number)
         if known.status is Status.PAUSED:
             self._group(state).thaw()
-        if not self._wait_end(container_id, state, None if patience < 0 else patience):
+        if not self._wait_record(container_id, state, None if patience < 0 else patience):
             self._send(state, signals.SIGKILL)
-            self._wait_end(container_id, state, _ENDS_WITHIN)
+            self._wait_record(container_id, state, _ENDS_WITHIN)
         self._journal.append("container", "stop", container_id, known.record.name)
 
     def pause(self, container_id: str, *, frozen: bool) -> None:
@@ -193,7 +208,7 @@ class Lifecycle:
         if known.status is Status.CREATED:
             raise Conflict(f"container {known.record.name} was never started")
         state = known.state or self._registry.state(container_id)
-        if state is not None and not self._wait_end(container_id, state, timeout):
+        if state is not None and not self._wait_record(container_id, state, timeout):
             raise TimeoutError(f"container {known.record.name} has not ended in time")
         return self._exit_code(container_id, known)
 
@@ -228,21 +243,18 @@ class Lifecycle:
             if state:
                 if force:
                     self._send(state, signals.SIGKILL)
-                self._wait_end(container_id, state, _ENDS_WITHIN)
-                self._wait_for_monitor(state)
+                self._wait_end(state, _ENDS_WITHIN)
             self._remove_files(known.record, volumes=volumes)
         self._paths.lock(f"container-{container_id}").unlink(missing_ok=True)
         self._journal.append("container", "destroy", container_id, name)
 
     def _remove_files(self, record: Record, *, volumes: bool) -> None:
-        self._creator.drop_name(record)
-        group = group_for(cgroup_name(self._paths, record.id))
-        group.kill()
-        group.remove()
-        self._networks.release(record.id)
-        self._forget_run(record.id)
+        """Remove what a container has, its directory before its name: a name without a container is free for others."""
+        self._sweep(record.id)
+        self._give_back(record.id)
         with contextlib.suppress(FileNotFoundError):  # --rm: the monitor was faster
             self._paths.discard(self._paths.container(record.id))
+        self._creator.drop_name(record.name, record.id)
         for name, _, _, anonymous in record.volumes if volumes else ():
             if anonymous:
                 self._volumes.remove(name, force=True)
@@ -266,14 +278,20 @@ class Lifecycle:
         _, state = self._running(container_id)
         return self._group(state), state
 
-    def _wait_end(self, container_id: str, state: State, timeout: float | None) -> bool:
+    def _wait_record(self, container_id: str, state: State, timeout: float | None) -> bool:
+        """Wait until a container has ended and that is written down; return whether it has."""
+        if not self._wait_end(state, timeout):
+            return False
+        if self._paths.container(container_id).exists() and not self._registry.exit(container_id):
+            self.settle(container_id)
+        return True
+
+    def _wait_end(self, state: State, timeout: float | None) -> bool:
         """Wait until the first process has ended and its monitor has cleaned up; return whether it has."""
         deadline = None if timeout is None else time.monotonic() + timeout
         if not _wait_process(state.pid, state.pid_start, deadline):
             return False
         self._wait_for_monitor(state)
-        if not state.has_monitor:
-            self._end_orphan(container_id, state)
         return True
 
     @staticmethod
@@ -281,20 +299,44 @@ class Lifecycle:
         if state:
             _wait_process(state.monitor_pid, state.monitor_start, time.monotonic() + _ENDS_WITHIN)
 
-    def _end_orphan(self, container_id: str, state: State) -> None:
+    def wants_start_at_boot(self, known: Known) -> bool:
+        """Return whether a container's restart policy has it started when the host was booted."""
+        if known.status.is_alive or known.status is Status.CREATED:
+            return False
+        policy = known.record.spec.restart.name
+        is_stopped = self._paths.container(known.record.id).joinpath("stopped").exists()
+        return policy == "always" or (policy == "unless-stopped" and not is_stopped)
+
+    def settle(self, container_id: str) -> None:
+        """Write down the end of a container whose monitor was killed, and clean up after it."""
+        with self.lock(container_id):
+            state = self._registry.state(container_id)
+            if state is None or not (state.is_alive or state.has_monitor):
+                self._end_orphan(container_id, state)
+
+    def forget(self, container_id: str) -> None:
+        """Remove what is left of a container that has no record: its processes, leases and directories."""
+        with self.lock(container_id):
+            if not self._paths.container(container_id).joinpath("record.json").exists():
+                self._sweep(container_id)
+                self._give_back(container_id)
+                with contextlib.suppress(FileNotFoundError):
+                    self._paths.discard(self._paths.container(container_id))
+        self._paths.lock(f"container-{container_id}").unlink(missing_ok=True)
+
+    def _end_orphan(self, container_id: str, state: State | None) -> None:
         """Write down the end of a container whose monitor was killed; nobody knows its exit code."""
         directory = self._paths.container(container_id)
-        if not directory.exists() or self._registry.exit(container_id):
+        if not directory.exists():
             return
-        text = "the monitor was killed, so the exit code is unknown"
-        lost = Exit(255, datetime.now(UTC), error=text, started_at=state.started_at)
-        records.save(directory / "exit.json", lost)
-        group = self._group(state)
-        group.kill()
-        group.remove()
-        self._networks.release(container_id)
-        self._paths.running(container_id).joinpath("state.json").unlink(missing_ok=True)
-        self._journal.append("container", "die", container_id, self._registry.record(container_id).name, exitCode="255")
+        lost = None if self._registry.exit(container_id) else self._registry.lost(container_id, state)
+        self._sweep(container_id)
+        self._give_back(container_id)
+        directory.joinpath("starting").unlink(missing_ok=True)
+        if lost:
+            records.save(directory / "exit.json", lost)
+            name = self._registry.record(container_id).name
+            self._journal.append("container", "die", container_id, name, exitCode=str(lost.exit_code))
 
 
 def _wait_process(pid: int, start: int, deadline: float | None) -> bool:

@@ -10,6 +10,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from engine.store import records
 from engine.store.paths import Paths
 
 _HEX = re.compile(r"[0-9a-f]{1,64}")
+_LOST = "the end was not seen, because the monitor was killed or the host went down; the exit code is unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +64,18 @@ class State:
     @property
     def is_alive(self) -> bool:
         """Whether the container's first process lives."""
-        return procfs.is_same_process(self.pid, self.pid_start)
+        return procfs.is_same_process(self.pid, self.pid_start) and self.boot_id == _boot_id()
 
     @property
     def has_monitor(self) -> bool:
         """Whether its monitor lives."""
-        return procfs.is_same_process(self.monitor_pid, self.monitor_start)
+        return procfs.is_same_process(self.monitor_pid, self.monitor_start) and self.boot_id == _boot_id()
+
+
+@cache
+def _boot_id() -> str:
+    """Return the id of this boot, which no process outlives: a pid and start time of an earlier one mean nothing."""
+    return files.boot_id()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +113,10 @@ class Registry:
             return tuple(name for name in os.listdir(self._paths.containers) if len(name) == 64)  # noqa: PTH208 - faster
         except FileNotFoundError:
             return ()
+
+    def has_directory(self, container_id: str) -> bool:
+        """Return whether a container's directory is there."""
+        return self._paths.container(container_id).exists()
 
     def resolve(self, ref: str) -> str:
         """Return the id of a container by name, id or unique id prefix.
@@ -167,12 +179,24 @@ class Registry:
         exit_record = self.exit(container_id)
         if exit_record:
             return Known(record, Status.EXITED, None, exit_record)
-        if state is None:
-            return Known(record, Status.CREATED)
-        if state.has_monitor:  # it has seen the end and is about to write it down
+        if state and state.has_monitor:  # it has seen the end and is about to write it down
             return Known(record, Status.EXITED, None, None)
-        lost = Exit(255, datetime.now(UTC), error="the monitor was killed, so the exit code is unknown")
-        return Known(record, Status.EXITED, None, lost)
+        lost = self.lost(container_id, state)
+        return Known(record, Status.EXITED if lost else Status.CREATED, None, lost)
+
+    def lost(self, container_id: str, state: State | None) -> Exit | None:
+        """Return the end of a run that nobody wrote down; None when there was none, or it is starting.
+
+        Its monitor was killed, or the host went down; the time is that of the last sign of life.
+        """
+        directory = self._paths.container(container_id)
+        signs = [path.stat().st_mtime for name in ("monitor.json", "log.json") if (path := directory / name).exists()]
+        if state is None and (not signs or self._is_starting(container_id)):
+            return None
+        started = state.started_at if state else None
+        times = [datetime.fromtimestamp(sign, UTC) for sign in signs]
+        ended = max([*times, *([started] if started else [])])
+        return Exit(255, ended, error=_LOST, started_at=started)
 
     def container(self, container_id: str) -> Container:
         """Return a container.
@@ -218,10 +242,13 @@ class Registry:
         state = self.state(container_id)
         if state:
             return state.is_alive or state.has_monitor
+        return self._is_starting(container_id)
+
+    def _is_starting(self, container_id: str) -> bool:
         return self._paths.container(container_id).joinpath("starting").exists() and self._is_locked(container_id)
 
     def _is_locked(self, container_id: str) -> bool:
-        """Return whether somebody is changing a container; a starter that was killed holds its lock no more."""
+        """Return whether somebody is changing a container; a starter that was killed, with its monitor, is not."""
         try:
             with files.FileLock(self._paths.lock(f"container-{container_id}"), blocking=False):
                 return False

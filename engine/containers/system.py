@@ -14,7 +14,8 @@ from engine.linux import files
 from engine.linux.cgroup import group as cgroups
 from engine.linux.cgroup import host, layout
 from engine.model.container import Container, ContainerSpec
-from engine.model.host import HostInfo
+from engine.model.finding import Booted, Checked
+from engine.model.host import DiskUsage, HostInfo
 from engine.model.limits import Limits
 from engine.networks.networks import NetworkStore
 from engine.store.paths import Paths
@@ -62,6 +63,39 @@ class System:
             images=len(self._images.list()),
             warnings=(*host.warnings(), *self._networks.warnings()),
         )
+
+    def check(self, *, repair: bool = False, deep: bool = False) -> Checked:
+        """Find what kills and crashes left behind; safe beside engines at work.
+
+        Args:
+            repair: Whether to mend what can be mended; nothing of a live container is touched.
+            deep: Whether to read all blobs and check their digests.
+        """
+        return self._containers.checker.run(repair=repair, deep=deep)
+
+    def boot(self) -> tuple[Booted, ...]:
+        """Start the containers whose restart policy wants it after a boot; it is fine to do so twice."""
+        return self._containers.booter.start()
+
+    def shutdown(self) -> tuple[Booted, ...]:
+        """Stop all containers, so that a boot starts them again."""
+        return self._containers.booter.stop()
+
+    def unit(self, program: str) -> str:
+        """Return a systemd unit that boots and shuts down this state root with the host.
+
+        Args:
+            program: The absolute path of the tuicon program.
+        """
+        from engine.containers.boot import systemd_unit
+
+        return systemd_unit(program, str(self._paths.root), str(self._paths.run))
+
+    def disk_usage(self) -> tuple[DiskUsage, ...]:
+        """Return what images, containers and volumes occupy on the disk."""
+        from engine.containers.disk import disk_usage
+
+        return disk_usage(self._paths, self._containers.list(), self._images.list(), self._volumes)
 
     def check_permissions(self) -> tuple[str, ...]:
         """Return a sentence for each thing that is missing to run containers; empty when nothing is."""

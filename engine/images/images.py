@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -67,20 +66,23 @@ class ImageStore:
     def _load_stream(self, stream: BinaryIO, limits: UnpackLimits | None) -> tuple[Image, ...]:
         from engine.images import load as archives
 
-        directory = archives.spool(stream, self._paths.trash)
-        try:
+        with self._paths.staged("load") as directory:
+            archives.spool(stream, directory)
             return self._load_directory(directory, limits)
-        finally:
-            files.remove_tree(directory)
 
     def _load_directory(self, directory: Path, limits: UnpackLimits | None) -> tuple[Image, ...]:
         from engine.images import load as archives
 
         archive = archives.Archive(directory)
         try:
-            return tuple(self._keep(found, limits) for found in archives.find_images(archive))
+            with self._being_made():
+                return tuple(self._keep(found, limits) for found in archives.find_images(archive))
         finally:
             archive.close()
+
+    def _being_made(self, *, blocking: bool = True, shared: bool = True) -> files.FileLock:
+        """Return the lock that keeps layers and blobs which no image has yet from being collected."""
+        return files.FileLock(self._paths.lock("images"), blocking=blocking, shared=shared)
 
     def _keep(self, found: Found, limits: UnpackLimits | None) -> Image:
         from engine.images import load as archives
@@ -155,9 +157,8 @@ class ImageStore:
         from engine.images.compression import Decompressed
         from engine.images.unpack import unpack
 
-        staged = self._paths.trash / f"import.{os.getpid()}.{os.urandom(4).hex()}"
-        staged.joinpath("diff").mkdir(parents=True, mode=0o755)
-        try:
+        with self._being_made(), self._paths.staged("import") as staged:
+            staged.joinpath("diff").mkdir(mode=0o755)
             plain = Decompressed(stream)
             unpacked = unpack(plain, staged / "diff", limits)
             diff_id = plain.digest()
@@ -169,10 +170,8 @@ class ImageStore:
                 return layer
 
             self._layers.ensure(diff_id, fill)
-        finally:
-            files.remove_tree(staged)
-        config = _config_document(diff_id, settings)
-        return self._record(self._blobs.put(config), archives.decode_config(config), "", names)
+            config = _config_document(diff_id, settings)
+            return self._record(self._blobs.put(config), archives.decode_config(config), "", names)
 
     def build_demo(self) -> Image:
         """Make the demo image from the host's own programs; no network is needed."""
@@ -298,21 +297,45 @@ class ImageStore:
 
     def _delete(self, image: Image) -> tuple[str, ...]:
         self._paths.images.joinpath(f"{digests.hex_of(image.id)}.json").unlink(missing_ok=True)
-        kept = self.list()
-        blobs = {image.id, image.digest} - {other.digest for other in kept}
-        for digest in blobs - {""}:
-            self._blobs.delete(digest)
-        shared = {chain_id for other in kept for chain_id in other.layers}
-        gone = [chain_id for chain_id in image.layers if chain_id not in shared]
-        for chain_id in gone:
-            self._layers.delete(chain_id)
+        gone = self._collect_unreferenced()
         self._journal.append("image", "delete", image.id, image.id)
-        return (f"Deleted: {image.id}", *(f"Deleted: {chain_id}" for chain_id in gone))
+        return (f"Deleted: {image.id}", *(f"Deleted: {chain_id}" for chain_id in image.layers if chain_id in gone))
+
+    def unreferenced(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the layers and the blobs that no image has; none while an image is being made."""
+        try:
+            with self._being_made(blocking=False, shared=False):
+                return self._unreferenced()
+        except BlockingIOError:
+            return (), ()
+
+    def _unreferenced(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        kept = self.list()
+        layers = {chain_id for image in kept for chain_id in image.layers}
+        blobs = {digest for image in kept for digest in (image.id, image.digest)}
+        return (
+            tuple(chain_id for chain_id in self._layers.list() if chain_id not in layers),
+            tuple(digest for digest in self._blobs.list() if digest not in blobs),
+        )
 
     def collect(self) -> None:
         """Delete what interrupted loads and deletions left, and layers and blobs that no image has."""
         self._layers.collect()
         self._paths.empty_trash()
+        self._collect_unreferenced()
+
+    def _collect_unreferenced(self) -> tuple[str, ...]:
+        """Delete the layers and blobs that no image has, unless an image is being made; return the layers' ids."""
+        try:
+            with self._being_made(blocking=False, shared=False):
+                layers, blobs = self._unreferenced()
+                for digest in blobs:
+                    self._blobs.delete(digest)
+                for chain_id in layers:
+                    self._layers.delete(chain_id)
+        except BlockingIOError:
+            return ()  # what is left now goes the next time
+        return layers
 
     def _pointers(self) -> dict[str, str]:
         try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import os
 import platform
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from engine.errors import ImageError
 from engine.images import tar
 from engine.images.compression import Decompressed
 from engine.images.tar import Readable, TarReader
-from engine.linux import files, inside
+from engine.linux import inside
 from engine.oci import manifest as documents
 from engine.oci.digest import hex_of, is_digest, of_bytes
 from engine.oci.manifest import Descriptor, ImageConfig, Index, Manifest
@@ -106,22 +105,13 @@ def blob_name(descriptor: Descriptor) -> str:
     return f"blobs/sha256/{hex_of(descriptor.digest)}"
 
 
-def spool(stream: BinaryIO, scratch: Path) -> Path:
-    """Write an archive's members to a fresh directory below `scratch`; return it.
+def spool(stream: BinaryIO, directory: Path) -> None:
+    """Write an archive's members to an empty directory.
 
     Raises:
-        ImageError: The archive is damaged; nothing is left.
+        ImageError: The archive is damaged.
     """
-    directory = Path(tempfile.mkdtemp(dir=scratch, prefix="load."))
-    try:
-        _spool_into(directory, TarReader(Decompressed(_Buffered(stream))))
-    except BaseException:
-        files.remove_tree(directory)
-        raise
-    return directory
-
-
-def _spool_into(directory: Path, reader: TarReader) -> None:
+    reader = TarReader(Decompressed(_Buffered(stream)))
     root = inside.open_root(directory)
     try:
         for entry in reader:

@@ -66,12 +66,19 @@ def read_file(path: str | os.PathLike[str], limit: int = 16 << 20) -> bytes:
 
 
 class FileLock:
-    """An exclusive lock on a file, held between enter and exit; the kernel frees it when its holder dies."""
+    """A lock on a file, held between enter and exit; the kernel frees it when its last holder dies.
 
-    def __init__(self, path: str | os.PathLike[str], *, blocking: bool = True) -> None:
+    A process that is given the descriptor holds the lock too, until it closes its own.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, blocking: bool = True, shared: bool = False) -> None:
         self.path = os.fspath(path)
-        self._operation = fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB)
+        self._operation = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if blocking else fcntl.LOCK_NB)
         self._fd = -1
+
+    def fileno(self) -> int:
+        """Return the descriptor that holds the lock."""
+        return self._fd
 
     def __enter__(self) -> FileLock:
         """Take the lock.
@@ -97,6 +104,25 @@ class FileLock:
         self._fd = -1
 
 
+def lock_directory(path: str | os.PathLike[str]) -> int:
+    """Lock a directory; return the descriptor that holds the lock.
+
+    Raises:
+        BlockingIOError: Somebody else holds it.
+        FileNotFoundError: It is gone.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(fd)
+        raise
+    if not _is_still(os.fspath(path), fd):
+        os.close(fd)
+        raise FileNotFoundError(errno.ENOENT, "it was removed meanwhile", os.fspath(path))
+    return fd
+
+
 def _is_still(path: str, fd: int) -> bool:
     try:
         found = os.stat(path)
@@ -109,7 +135,7 @@ def _is_still(path: str, fd: int) -> bool:
 def remove_tree(path: str | os.PathLike[str]) -> None:
     """Remove a file or a directory with everything in it; never follows a link or enters another mount.
 
-    A path that does not exist is fine.
+    A path that does not exist is fine, and so is somebody else who removes it at the same time.
     """
     name = os.fspath(path)
     try:
@@ -124,7 +150,17 @@ def remove_tree(path: str | os.PathLike[str]) -> None:
         _empty(fd, status.st_dev)
     finally:
         os.close(fd)
-    os.rmdir(name)
+    _remove(name, None, is_directory=True)
+
+
+def _remove(name: str, directory: int | None, *, is_directory: bool) -> None:
+    try:
+        if is_directory:
+            os.rmdir(name, dir_fd=directory)
+        else:
+            os.unlink(name, dir_fd=directory)
+    except FileNotFoundError:
+        return
 
 
 def _empty(directory: int, device: int) -> None:
@@ -132,16 +168,19 @@ def _empty(directory: int, device: int) -> None:
         names = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
     for name, is_directory in names:
         if not is_directory:
-            os.unlink(name, dir_fd=directory)
+            _remove(name, directory, is_directory=False)
             continue
-        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        except FileNotFoundError:
+            continue
         try:
             if os.fstat(fd).st_dev != device:
                 raise OSError(errno.EBUSY, "something is mounted there", name)
             _empty(fd, device)
         finally:
             os.close(fd)
-        os.rmdir(name, dir_fd=directory)
+        _remove(name, directory, is_directory=True)
 
 
 def rfc3339(nanoseconds: int) -> str:

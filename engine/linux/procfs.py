@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -88,3 +89,8 @@ def command_line(pid: int) -> str:
 def process_ids() -> list[int]:
     """Return the ids of all processes."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def boot_time() -> float:
+    """Return when the host was booted, in seconds since the epoch."""
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)

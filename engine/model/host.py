@@ -33,3 +33,20 @@ class HostInfo:
     containers_stopped: int
     images: int
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DiskUsage:
+    """What one kind of object occupies on the disk.
+
+    Attributes:
+        kind: "Images", "Containers" or "Local Volumes".
+        count: How many there are; active is how many are in use.
+        size: Bytes; reclaimable is how many of them nobody uses.
+    """
+
+    kind: str
+    count: int
+    active: int
+    size: int
+    reclaimable: int

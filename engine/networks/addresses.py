@@ -79,6 +79,16 @@ def _take(path: Path, container_id: str, is_in_use: Callable[[str], bool]) -> bo
     return True
 
 
+def reclaim(path: Path, is_in_use: Callable[[str], bool]) -> None:
+    """Give back a lease whose container does not need it any more."""
+    with files.FileLock(path.parent.with_name("leases.lock")):
+        try:
+            if not is_in_use(path.read_text()):
+                path.unlink()
+        except FileNotFoundError:
+            return
+
+
 def release(directory: Path, container_id: str) -> None:
     """Give back the leases of a container."""
     if not directory.exists():

@@ -24,6 +24,7 @@ DEFAULT = "bridge"
 _POOL = "10.88.0.0/13"
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 _BUILTIN = {"host": "host", "none": "null"}
+_INTERFACE = re.compile(r'"(tu[0-9a-z]+)"')
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 
 
@@ -112,9 +113,9 @@ class NetworkStore:
         if users:
             raise Conflict(f"network {network.name} is used by container {users[0][:12]}")
         with files.FileLock(self._paths.lock("networks")):
+            _remove_bridge(network.bridge)
+            self._apply_rules(without=network.id)
             self._paths.discard(self._paths.networks / network.name)
-            self._remove_bridge(network)
-            self._apply_rules()
         self._journal.append("network", "destroy", network.id, network.name)
 
     def prepare(self, name: str, container_id: str) -> tuple[Endpoint, Network, Path]:
@@ -137,12 +138,44 @@ class NetworkStore:
         for directory in self._paths.networks.glob("*/leases"):
             addresses.release(directory, container_id)
 
+    def restore(self) -> None:
+        """Make the rules what the networks need, and remove bridges of networks that are gone."""
+        with files.FileLock(self._paths.lock("networks")):
+            for bridge in self.stale_bridges():
+                _remove_bridge(bridge)
+            self._apply_rules()
+
+    def stale_bridges(self) -> tuple[str, ...]:
+        """Return the bridges of this root that the host has and no network."""
+        known = {network.bridge for network in self.list()}
+        return tuple(name for name in self._ready() if name not in known and Path("/sys/class/net", name).exists())
+
+    def has_stale_rules(self) -> bool:
+        """Return whether the rules that were put in force since this boot are gone, or name bridges of no network.
+
+        Raises:
+            OSError: nftables cannot be used.
+        """
+        from engine.linux import nftables
+
+        text = nftables.run("list ruleset inet")
+        start = text.find(f"table inet {self.table} {{")
+        named = set(_INTERFACE.findall(text[start : text.find("\n}", start)])) if start >= 0 else set()
+        wanted = {network.bridge for network in self.list()}
+        return bool(named - wanted) or (start < 0 and bool(self._ready()))
+
+    def _ready(self) -> tuple[str, ...]:
+        try:
+            return tuple(self._ready_file.read_text().split())
+        except FileNotFoundError:
+            return ()
+
     def reset(self) -> None:
         """Remove all bridges and the nftables table."""
         from engine.linux import nftables
 
         for network in self.list():
-            self._remove_bridge(network)
+            _remove_bridge(network.bridge)
         nftables.delete_table("inet", self.table)
         self._ready_file.unlink(missing_ok=True)
 
@@ -240,15 +273,12 @@ class NetworkStore:
     def _is_ready(self, network: Network) -> bool:
         if not Path("/sys/class/net", network.bridge).exists():
             return False
-        try:
-            return network.bridge in self._ready_file.read_text().split()
-        except FileNotFoundError:
-            return False
+        return network.bridge in self._ready()
 
-    def _apply_rules(self) -> None:
+    def _apply_rules(self, without: str = "") -> None:
         from engine.linux import nftables
 
-        networks = self.list()
+        networks = tuple(network for network in self.list() if network.id != without)
         try:
             nftables.run(ruleset(self.table, tuple(network for network in networks if network.subnet)))
         except nftables.RulesRefused as error:
@@ -259,14 +289,14 @@ class NetworkStore:
             self._ready_file, " ".join(network.bridge for network in networks if network.bridge).encode()
         )
 
-    @staticmethod
-    def _remove_bridge(network: Network) -> None:
-        """Remove a bridge with the interfaces on it, which may outlive their containers for a moment."""
-        directory = Path("/sys/class/net", network.bridge)
-        if not network.bridge or not directory.exists():
-            return
-        from engine.linux import netlink
 
-        for port in directory.glob("brif/*"):
-            netlink.delete_link(port.name)
-        netlink.delete_link(network.bridge)
+def _remove_bridge(name: str) -> None:
+    """Remove a bridge with the interfaces on it, which may outlive their containers for a moment."""
+    directory = Path("/sys/class/net", name)
+    if not name or not directory.exists():
+        return
+    from engine.linux import netlink
+
+    for port in directory.glob("brif/*"):
+        netlink.delete_link(port.name)
+    netlink.delete_link(name)

@@ -32,8 +32,9 @@ _EXIT_CODES = {"not-found": 127, "not-executable": 126, "failed": 125}
 class Monitor:
     """Starts one container and stays with it to its end."""
 
-    def __init__(self, bundle: str, reply: socket.socket, session: socket.socket | None) -> None:
+    def __init__(self, bundle: str, reply: socket.socket, session: socket.socket | None, lock: int) -> None:
         self._reply = reply
+        self._lock = lock
         self._config: Document = json.loads(files.read_file(f"{bundle}/config.json"))
         self._settings: Document = json.loads(files.read_file(f"{bundle}/monitor.json"))
         self._group: Group = cgroups.group_for(str(self._settings["cgroup"]))
@@ -99,6 +100,8 @@ class Monitor:
         files.append_line(str(self._settings["journal"]), json.dumps(entry).encode())
 
     def _answer(self, answer: Document) -> None:
+        """Tell the engine, and hold the container's lock no longer: it outlived an engine that died while waiting."""
+        os.close(self._lock)
         try:
             self._reply.send(json.dumps(answer).encode())
         except OSError:
@@ -162,7 +165,13 @@ class Monitor:
             return  # somebody removed it meanwhile
         _unlink_if_ours(str(self._settings["name_link"]), str(self._settings["id"]))
         volumes: list[str] = self._settings.get("anonymous_volumes") or []
-        for path in [*volumes, os.path.dirname(str(self._settings["state"])), trash]:
+        for number, path in enumerate(volumes):
+            try:
+                os.rename(path, f"{trash}.{number}")
+            except FileNotFoundError:
+                continue
+            files.remove_tree(f"{trash}.{number}")
+        for path in (os.path.dirname(str(self._settings["state"])), trash):
             files.remove_tree(path)
         self._journal("destroy")
 
@@ -180,11 +189,11 @@ def _sentence(error: OSError) -> str:
 
 
 def main(request: Document, fds: list[int]) -> None:
-    """Be the monitor of the container in request["bundle"]; fds are the reply socket and, maybe, a session."""
+    """Be the monitor of the container in request["bundle"]; fds: reply socket, container's lock, maybe a session."""
     reply = socket.socket(fileno=fds[0])
-    session = socket.socket(fileno=fds[1]) if len(fds) > 1 else None
+    session = socket.socket(fileno=fds[2]) if len(fds) > 2 else None
     try:
-        monitor = Monitor(str(request["bundle"]), reply, session)
+        monitor = Monitor(str(request["bundle"]), reply, session, fds[1])
     except (OSError, ValueError, KeyError) as error:
         reply.send(json.dumps(StartFailure(f"the container's files are damaged: {error}").answer).encode())
         return

@@ -84,14 +84,26 @@ class Layers:
             if len(entry.name) == 64 and entry.joinpath("layer.json").exists():
                 yield f"sha256:{entry.name}"
 
+    def leftovers(self) -> tuple[Path, ...]:
+        """Return what interrupted loads left."""
+        return tuple(entry for entry in self._incomplete() if self._with_lock(entry, lambda _: None))
+
     def collect(self) -> None:
         """Delete what interrupted loads left."""
+        for entry in self._incomplete():
+            self._with_lock(entry, files.remove_tree)
+
+    def _incomplete(self) -> Iterator[Path]:
         for entry in self._paths.root.joinpath("layers").iterdir():
-            chain = entry.name.partition(".")[0]
-            if len(entry.name) == 64 and entry.joinpath("layer.json").exists():
-                continue
-            try:
-                with files.FileLock(self._paths.lock(f"layer-{chain}"), blocking=False):
-                    files.remove_tree(entry)
-            except BlockingIOError:
-                continue  # somebody is filling it
+            if len(entry.name) != 64 or not entry.joinpath("layer.json").exists():
+                yield entry
+
+    def _with_lock(self, entry: Path, action: Callable[[Path], None]) -> bool:
+        """Act on an incomplete layer unless somebody is filling it; return whether nobody is."""
+        try:
+            with files.FileLock(self._paths.lock(f"layer-{entry.name.partition('.')[0]}"), blocking=False) as lock:
+                action(entry)
+                os.unlink(lock.path)  # noqa: PTH108 - locks are named by text
+        except BlockingIOError:
+            return False
+        return True

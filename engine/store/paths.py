@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from engine.errors import NotPermitted, StoreError
@@ -61,7 +64,17 @@ class Paths:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.locks.mkdir(mode=0o700, exist_ok=True)
         with files.FileLock(self.lock("root")):
-            for name in ("blobs/sha256", "layers", "images", "containers", "names", "networks", "volumes", "trash"):
+            for name in (
+                "blobs",
+                "blobs/sha256",
+                "layers",
+                "images",
+                "containers",
+                "names",
+                "networks",
+                "volumes",
+                "trash",
+            ):
                 self.root.joinpath(name).mkdir(mode=0o700, parents=True, exist_ok=True)
             if not self.version.exists():
                 files.write_atomic(self.version, VERSION.encode() + b"\n")
@@ -143,6 +156,26 @@ class Paths:
         """What is being deleted."""
         return self.root / "trash"
 
+    @contextmanager
+    def staged(self, name: str) -> Iterator[Path]:
+        """Make a directory in which something grows until it is renamed to its place; what is left of it goes.
+
+        It is locked, so nobody takes it for a leftover while its maker lives.
+        """
+        fd = -1
+        while fd < 0:
+            path = self.trash / f"{name}.{os.getpid()}.{os.urandom(4).hex()}"
+            path.mkdir(mode=0o700)
+            try:
+                fd = files.lock_directory(path)
+            except (FileNotFoundError, BlockingIOError):
+                continue  # it was cleaned away before it was locked
+        try:
+            yield path
+        finally:
+            files.remove_tree(path)
+            os.close(fd)
+
     def discard(self, path: Path) -> None:
         """Delete a directory: it is gone for everybody at once, and its content soon after.
 
@@ -153,7 +186,37 @@ class Paths:
         path.rename(target)
         files.remove_tree(target)
 
-    def empty_trash(self) -> None:
-        """Finish deletions that were cut off."""
+    def abandoned(self) -> tuple[Path, ...]:
+        """Return what lies in the trash and is not being made."""
+        found = []
         for entry in self.trash.iterdir():
-            files.remove_tree(entry)
+            fd = _lock_leftover(entry)
+            if fd is not None:
+                found.append(entry)
+                _close(fd)
+        return tuple(found)
+
+    def empty_trash(self) -> None:
+        """Finish deletions that were cut off, and remove what was never finished."""
+        for entry in self.trash.iterdir():
+            fd = _lock_leftover(entry)
+            if fd is not None:
+                files.remove_tree(entry)
+                _close(fd)
+
+
+def _lock_leftover(path: Path) -> int | None:
+    """Lock what lies in the trash; return -1 for a file, which nobody locks, and None when somebody uses it."""
+    try:
+        return files.lock_directory(path)
+    except (FileNotFoundError, BlockingIOError):
+        return None
+    except OSError as error:
+        if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+            raise
+        return -1
+
+
+def _close(fd: int) -> None:
+    if fd >= 0:
+        os.close(fd)

@@ -25,7 +25,9 @@ _FUNCTIONS = {
     "network create": ("system", "network_create"), "network rm": ("system", "network_rm"),
     "volume create": ("system", "volume_create"), "volume rm": ("system", "volume_rm"),
     "volume prune": ("system", "volume_prune"), "events": ("system", "events"), "version": ("system", "version"),
-    "info": ("system", "info"), "system reset": ("system", "reset"), "demo": ("system", "demo"),
+    "info": ("system", "info"), "system reset": ("system", "reset"),
+    "system check": ("system", "check"), "system boot": ("system", "boot"), "system unit": ("system", "unit"),
+    "system shutdown": ("system", "shutdown"), "system df": ("system", "disk_usage"), "demo": ("system", "demo"),
     "completion": ("system", "completion"), "__complete": ("system", "complete"),
 }  # fmt: skip
 _ANYBODY = frozenset({"version", "completion"})

@@ -269,6 +269,12 @@ def _forced(parser: argparse.ArgumentParser) -> None:
     _flag(parser, "-f", "--force", help="do not ask")
 
 
+def _check(parser: argparse.ArgumentParser) -> None:
+    _flag(parser, "--repair", help="mend what can be mended")
+    _flag(parser, "--deep", help="read all blobs and check their digests")
+    _json(parser)
+
+
 def _nothing(_parser: argparse.ArgumentParser) -> None:
     return
 
@@ -339,6 +345,10 @@ _GROUPS: dict[str, tuple[str, dict[str, tuple[str, Add]]]] = {
     }),
     "system": ("work with the whole", {
         "info": _OTHER_VERBS["info"], "events": _OTHER_VERBS["events"], "reset": ("remove everything", _forced),
+        "check": ("find what crashes left behind, and mend it", _check), "df": ("show what occupies the disk", _json),
+        "boot": ("start the containers whose restart policy wants it", _nothing),
+        "shutdown": ("stop all containers until the next boot", _nothing),
+        "unit": ("print a systemd unit that does both", _nothing),
     }),
 }  # fmt: skip
 _SAME = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import NotFound
@@ -17,6 +18,7 @@ from tuicon.model import units
 if TYPE_CHECKING:
     from engine.api import Engine
     from engine.model.event import Event
+    from engine.model.finding import Booted
 
 
 def inspect(engine: Engine, arguments: argparse.Namespace) -> int:
@@ -157,6 +159,68 @@ def reset(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon system reset."""
     confirm(f"This removes all containers, images, networks and volumes in {engine.root}.", arguments.force)
     engine.system.reset()
+    return 0
+
+
+def check(engine: Engine, arguments: argparse.Namespace) -> int:
+    """Tuicon system check: 0 when nothing is wrong or all is mended, 1 when something is left."""
+    checked = engine.system.check(repair=arguments.repair, deep=arguments.deep)
+    if arguments.json:
+        output.as_json(checked)
+        return bool(checked.left)
+    for finding in checked.found:
+        is_mended = arguments.repair and finding not in checked.left
+        then = "" if not finding.repair else f" - {'done' if is_mended else 'repair'}: {finding.repair}"
+        print(f"{finding.kind}: {finding.sentence}{f' ({units.size(finding.size)})' if finding.size else ''}{then}")
+    for error in checked.errors:
+        complain(error)
+    if not checked.found:
+        print("nothing is wrong")
+    elif not arguments.repair and any(finding.repair for finding in checked.found):
+        print("mend it with: tuicon system check --repair")
+    return bool(checked.left)
+
+
+def boot(engine: Engine, _arguments: argparse.Namespace) -> int:
+    """Tuicon system boot."""
+    return _report(engine.system.boot())
+
+
+def shutdown(engine: Engine, _arguments: argparse.Namespace) -> int:
+    """Tuicon system shutdown."""
+    return _report(engine.system.shutdown())
+
+
+def _report(done: tuple[Booted, ...]) -> int:
+    for container in done:
+        if container.error:
+            complain(f"{container.name}: {container.error}")
+        else:
+            print(container.name)
+    return int(any(container.error for container in done))
+
+
+def unit(engine: Engine, _arguments: argparse.Namespace) -> int:
+    """Tuicon system unit."""
+    program = Path(sys.argv[0]).absolute()
+    if program.name != "tuicon":  # it was started as a module
+        program = Path(sys.executable).with_name("tuicon")
+    print(engine.system.unit(str(program)), end="")
+    return 0
+
+
+def disk_usage(engine: Engine, arguments: argparse.Namespace) -> int:
+    """Tuicon system df."""
+    found = engine.system.disk_usage()
+    if arguments.json:
+        output.as_json(found)
+        return 0
+    rows = [
+        (line.kind, str(line.count), str(line.active), units.size(line.size),
+         f"{units.size(line.reclaimable)} ({100 * line.reclaimable // (line.size or 1)}%)")
+        for line in found
+    ]  # fmt: skip
+    output.table(("TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"), rows)
     return 0
 
 

@@ -243,6 +243,18 @@ def group_for(name: str) -> Group:
     return Group(hierarchy.version, paths)
 
 
+def groups_below(name: str) -> set[str]:
+    """Return the names of the groups directly below a group, in any hierarchy."""
+    found: set[str] = set()
+    for path in group_for(name).paths.values():
+        try:
+            with os.scandir(path) as entries:
+                found.update(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+        except FileNotFoundError:
+            continue
+    return found
+
+
 def _read(path: str) -> str:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -1,0 +1,39 @@
+"""What the state root occupies on the disk."""
+
+from __future__ import annotations
+
+from engine.model.container import Container
+from engine.model.host import DiskUsage
+from engine.model.image import Image
+from engine.store.check import size_of
+from engine.store.layers import Layers
+from engine.store.paths import Paths
+from engine.volumes.volumes import VolumeStore
+
+
+def disk_usage(
+    paths: Paths, containers: tuple[Container, ...], images: tuple[Image, ...], volumes: VolumeStore
+) -> tuple[DiskUsage, ...]:
+    """Return a line each for images, containers and volumes; a layer that images share counts once."""
+    return (_images(paths, containers, images), _containers(paths, containers), _volumes(volumes))
+
+
+def _images(paths: Paths, containers: tuple[Container, ...], images: tuple[Image, ...]) -> DiskUsage:
+    layers = Layers(paths)
+    used = {container.image_id for container in containers}
+    needed = {chain_id for image in images if image.id in used for chain_id in image.layers}
+    sizes = {chain_id: layer.size for chain_id in layers.list() if (layer := layers.get(chain_id))}
+    free = sum(size for chain_id, size in sizes.items() if chain_id not in needed)
+    return DiskUsage("Images", len(images), sum(image.id in used for image in images), sum(sizes.values()), free)
+
+
+def _containers(paths: Paths, containers: tuple[Container, ...]) -> DiskUsage:
+    sizes = [(size_of(paths.container(container.id)), container.status.is_alive) for container in containers]
+    total, free = sum(size for size, _ in sizes), sum(size for size, is_alive in sizes if not is_alive)
+    return DiskUsage("Containers", len(sizes), sum(is_alive for _, is_alive in sizes), total, free)
+
+
+def _volumes(volumes: VolumeStore) -> DiskUsage:
+    sizes = [(volumes.size(volume.name), bool(volume.used_by)) for volume in volumes.list()]
+    total, free = sum(size for size, _ in sizes), sum(size for size, is_used in sizes if not is_used)
+    return DiskUsage("Local Volumes", len(sizes), sum(is_used for _, is_used in sizes), total, free)
