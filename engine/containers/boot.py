@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from engine.containers.lifecycle import Lifecycle
 from engine.containers.records import Known, Registry
-from engine.errors import EngineError, NotFound
+from engine.errors import EngineError
 from engine.model.finding import Booted
 from engine.store.paths import Paths
 
@@ -53,7 +53,7 @@ class Boot:
         for container_id in self._registry.ids():
             try:
                 found.append(self._registry.known(container_id))
-            except (NotFound, EngineError):
+            except EngineError:
                 continue  # removed meanwhile, or damaged, which a check says
         return sorted(found, key=lambda known: known.record.created_at)
 

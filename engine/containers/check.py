@@ -6,6 +6,7 @@ lock of what it touches, so it is safe beside engines at work.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ from engine.store.check import Problem
 from engine.store.layers import Layers
 from engine.store.paths import Paths
 from engine.volumes.volumes import VolumeStore
+
+_LOOKS = 20
 
 
 class Check:
@@ -53,7 +56,7 @@ class Check:
             deep: Whether to read all blobs and check their digests.
         """
         self._paths.prepare()
-        plan = tuple(self.plan(deep=deep))
+        plan = self._look(deep=deep)
         found = tuple(problem.finding for problem in plan)
         if not repair or not plan:
             return Checked(found, found)
@@ -66,8 +69,15 @@ class Check:
                 continue  # somebody else mended it
             except (EngineError, OSError) as error:
                 errors.append(f"{problem.finding.kind} {problem.finding.subject}: {error}")
-        left = tuple(problem.finding for problem in self.plan(deep=deep))
+        left = tuple(problem.finding for problem in self._look(deep=deep))
         return Checked(found, left, tuple(errors))
+
+    def _look(self, *, deep: bool) -> tuple[Problem, ...]:
+        """Return the plan; when something vanishes while it is looked at, look anew."""
+        for _ in range(_LOOKS):
+            with contextlib.suppress(FileNotFoundError):
+                return tuple(self.plan(deep=deep))
+        return tuple(self.plan(deep=deep))
 
     def plan(self, *, deep: bool) -> Iterator[Problem]:
         """Yield what is wrong, in an order in which it can be mended: containers first, then what they held."""

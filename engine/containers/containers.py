@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.containers.records import Record, Registry
-from engine.errors import Conflict, InvalidArgument, NotFound
+from engine.errors import Conflict, InvalidArgument, NotFound, StoreError
 from engine.model.container import Container, ContainerSpec, ExecSpec, LogEntry, Process
 from engine.model.limits import Limits, LimitsChanged
 from engine.model.status import Status
@@ -336,13 +336,16 @@ class Containers:
         return self._registry.container(self._registry.resolve(ref))
 
     def list(self, *, all: bool = True) -> tuple[Container, ...]:  # noqa: A002 - docker's word
-        """Return the containers, newest first; only those with processes unless `all`."""
+        """Return the containers, newest first; only those with processes unless `all`.
+
+        One whose record is damaged is left out: a check of the system names it.
+        """
         found = []
         for container_id in self._registry.ids():
             try:
                 container = self._registry.container(container_id)
-            except NotFound:
-                continue  # removed meanwhile
+            except (NotFound, StoreError):
+                continue  # removed meanwhile, or damaged
             if all or container.status.is_alive:
                 found.append(container)
         return tuple(sorted(found, key=lambda container: container.created_at, reverse=True))

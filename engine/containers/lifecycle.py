@@ -9,11 +9,12 @@ import select
 import signal as signals
 import socket
 import time
+from collections.abc import Iterator
 
 from engine.containers.create import Creator, cgroup_name, signal_number
 from engine.containers.launch import Launcher
 from engine.containers.records import Known, Record, Registry, State
-from engine.errors import Conflict, LauncherLost, NotFound
+from engine.errors import Conflict, LauncherLost, NotFound, StoreError
 from engine.linux import files, procfs
 from engine.linux.cgroup.group import Group, group_for
 from engine.model.status import Status
@@ -47,9 +48,24 @@ class Lifecycle:
         self._networks = networks
         self._volumes = volumes
 
-    def lock(self, container_id: str) -> files.FileLock:
-        """Return the lock of a container."""
-        return files.FileLock(self._paths.lock(f"container-{container_id}"))
+    @contextlib.contextmanager
+    def lock(self, container_id: str) -> Iterator[files.FileLock]:
+        """Hold the lock of a container; the lock goes with the container.
+
+        Raises:
+            NotFound: The container was removed meanwhile, as one does by itself when it was started so.
+        """
+        path = self._paths.lock(f"container-{container_id}")
+        with files.FileLock(path) as lock:
+            try:
+                yield lock
+            except FileNotFoundError as error:
+                if self._registry.has_directory(container_id):
+                    raise
+                raise NotFound("container", container_id[:12]) from error
+            finally:
+                if not self._registry.has_directory(container_id):
+                    path.unlink(missing_ok=True)
 
     def start(
         self, container_id: str, session: socket.socket | None = None, size: tuple[int, int] | None = None
@@ -66,6 +82,8 @@ class Lifecycle:
                 raise Conflict(f"container {known.record.name} is paused", hint="unpause it first")
             if known.status is Status.RUNNING:
                 return
+            if known.record.spec.auto_remove and known.status is Status.EXITED:
+                raise Conflict(f"container {known.record.name} has ended, and is removed because of that")
             self._wait_for_monitor(self._registry.state(container_id))
             directory = self._paths.container(container_id)
             starting = directory / "starting"
@@ -230,7 +248,13 @@ class Lifecycle:
         Raises:
             Conflict: It is running and `force` is not given.
         """
-        known = self._registry.known(container_id)
+        try:
+            known = self._registry.known(container_id)
+        except StoreError:
+            if not force:
+                raise
+            self.forget(container_id, damaged=True)
+            return
         name = known.record.name
         if known.status.is_alive and not force:
             raise Conflict(f"container {name} is {known.status}", hint="stop it first, or use -f")
@@ -245,7 +269,6 @@ class Lifecycle:
                     self._send(state, signals.SIGKILL)
                 self._wait_end(state, _ENDS_WITHIN)
             self._remove_files(known.record, volumes=volumes)
-        self._paths.lock(f"container-{container_id}").unlink(missing_ok=True)
         self._journal.append("container", "destroy", container_id, name)
 
     def _remove_files(self, record: Record, *, volumes: bool) -> None:
@@ -314,15 +337,19 @@ class Lifecycle:
             if state is None or not (state.is_alive or state.has_monitor):
                 self._end_orphan(container_id, state)
 
-    def forget(self, container_id: str) -> None:
-        """Remove what is left of a container that has no record: its processes, leases and directories."""
+    def forget(self, container_id: str, *, damaged: bool = False) -> None:
+        """Remove what is left of a container that has no record: its processes, leases and directories.
+
+        Args:
+            container_id: The container.
+            damaged: Whether to do so although it has one.
+        """
         with self.lock(container_id):
-            if not self._paths.container(container_id).joinpath("record.json").exists():
+            if damaged or not self._paths.container(container_id).joinpath("record.json").exists():
                 self._sweep(container_id)
                 self._give_back(container_id)
                 with contextlib.suppress(FileNotFoundError):
                     self._paths.discard(self._paths.container(container_id))
-        self._paths.lock(f"container-{container_id}").unlink(missing_ok=True)
 
     def _end_orphan(self, container_id: str, state: State | None) -> None:
         """Write down the end of a container whose monitor was killed; nobody knows its exit code."""

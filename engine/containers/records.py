@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from engine.errors import Ambiguous, NotFound
+from engine.errors import Ambiguous, NotFound, StoreError
 from engine.linux import files, procfs
 from engine.model.container import Container, ContainerSpec
 from engine.model.limits import Limits
@@ -160,10 +160,10 @@ class Registry:
             return None
 
     def exit(self, container_id: str) -> Exit | None:
-        """Return how the last run ended; None when it did not."""
+        """Return how the last run ended; None when it did not, or when a power failure cut the record off."""
         try:
             return records.load(self._paths.container(container_id) / "exit.json", Exit)
-        except FileNotFoundError:
+        except (FileNotFoundError, StoreError):
             return None
 
     def known(self, container_id: str) -> Known:
@@ -260,7 +260,7 @@ class Registry:
         for container_id in self.ids():
             try:
                 found.append(self.record(container_id))
-            except NotFound:
+            except (NotFound, StoreError):
                 continue
         return tuple(found)
 

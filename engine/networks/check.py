@@ -12,7 +12,7 @@ from engine.model.finding import Finding
 from engine.networks import addresses
 from engine.networks.networks import NetworkStore
 from engine.store.check import Problem
-from engine.store.paths import Paths
+from engine.store.paths import Paths, find
 
 _VANISHES_WITHIN = 2.0
 
@@ -28,7 +28,7 @@ def problems(
         is_running: Whether a container has processes, or is about to have them.
         interfaces: Returns the host's interfaces that containers have, or are about to have.
     """
-    for path in sorted(paths.networks.glob("*/leases/*.*.*.*")):
+    for path in find(paths.networks, "*/leases/*.*.*.*"):
         try:
             holder = path.read_text()
         except FileNotFoundError:

@@ -18,7 +18,7 @@ from engine.networks import addresses
 from engine.networks.rules import ruleset
 from engine.store import records
 from engine.store.journal import Journal
-from engine.store.paths import Paths
+from engine.store.paths import Paths, find
 
 DEFAULT = "bridge"
 _POOL = "10.88.0.0/13"
@@ -44,7 +44,7 @@ class NetworkStore:
 
     def list(self) -> tuple[Network, ...]:
         """Return all networks: bridge, host and none first."""
-        made = [self._load(path.parent.name) for path in sorted(self._paths.networks.glob("*/network.json"))]
+        made = [self._load(path.parent.name) for path in find(self._paths.networks, "*/network.json")]
         others = [network for network in made if network and network.name != DEFAULT]
         return (self._default(), *(self._builtin(name) for name in _BUILTIN), *others)
 
@@ -135,7 +135,7 @@ class NetworkStore:
 
     def release(self, container_id: str) -> None:
         """Give back the addresses of a container."""
-        for directory in self._paths.networks.glob("*/leases"):
+        for directory in find(self._paths.networks, "*/leases"):
             addresses.release(directory, container_id)
 
     def restore(self) -> None:

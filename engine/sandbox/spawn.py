@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     Document = dict[str, Any]
 
 _INFINITE = (1 << 64) - 1
+_DIED = {"step": "failed", "message": "the container's first process died while it was set up"}
 
 
 class StartFailure(Exception):
@@ -79,7 +80,7 @@ class Spawned:
             StartFailure: It failed on the way.
         """
         while True:
-            data, fds = protocol.receive_message(self.channel)
+            data, fds = self._receive()
             answer = _failure_or_step(data)
             if answer["step"] == "hooks":
                 try:
@@ -100,10 +101,17 @@ class Spawned:
             StartFailure: The command cannot be executed.
         """
         self.tell(b"g")
-        data, _ = protocol.receive_message(self.channel)
+        data, _ = self._receive()
         if data:
             _failure_or_step(data)
         self.channel.close()
+
+    def _receive(self) -> tuple[bytes, list[int]]:
+        """Receive what the child says; for one that was killed with our word unread, say so."""
+        try:
+            return protocol.receive_message(self.channel)
+        except ConnectionResetError:
+            return json.dumps(_DIED).encode(), []
 
     def kill(self) -> None:
         """End the child; it never became the command."""
@@ -115,8 +123,7 @@ class Spawned:
 
 
 def _failure_or_step(data: bytes) -> Document:
-    died: Document = {"step": "failed", "message": "the container's first process died while it was set up"}
-    answer: Document = json.loads(data) if data else died
+    answer: Document = json.loads(data) if data else _DIED
     if answer["step"] == "failed":
         raise StartFailure(answer["message"], answer.get("kind", "failed"), answer.get("errno", 0))
     return answer

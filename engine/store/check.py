@@ -18,7 +18,7 @@ from engine.linux import files, procfs
 from engine.model.finding import Finding
 from engine.store.blobs import Blobs
 from engine.store.layers import Layers
-from engine.store.paths import Paths
+from engine.store.paths import Paths, find
 
 _CHUNK = 1 << 20
 
@@ -64,8 +64,8 @@ def _close(path: Path) -> None:
 
 def _temporary_files(paths: Paths) -> Iterator[Problem]:
     places = ("", "images", "containers/*", "networks/*", "networks/*/leases", "volumes/*", "blobs/sha256")
-    found = [path for place in places for path in paths.root.glob(f"{place}/*.tmp".lstrip("/"))]
-    found += [path for place in ("", "containers/*") for path in paths.run.glob(f"{place}/*.tmp".lstrip("/"))]
+    found = [path for place in places for path in find(paths.root, f"{place}/*.tmp")]
+    found += [path for place in ("", "containers/*") for path in find(paths.run, f"{place}/*.tmp")]
     for path in dict.fromkeys(found):
         if _is_abandoned(path):
             text = f"the temporary file {path} was left by a process that was killed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import os
 from collections.abc import Iterator
@@ -203,6 +204,14 @@ class Paths:
             if fd is not None:
                 files.remove_tree(entry)
                 _close(fd)
+
+
+def find(directory: Path, pattern: str) -> tuple[Path, ...]:
+    """Return the paths below a directory that fit a pattern, sorted.
+
+    Path.glob fails when a directory that it is about to read is removed meanwhile; this leaves it out.
+    """
+    return tuple(directory / name for name in sorted(glob.glob(pattern.lstrip("/"), root_dir=directory)))  # noqa: PTH207
 
 
 def _lock_leftover(path: Path) -> int | None:

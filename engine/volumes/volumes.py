@@ -17,7 +17,7 @@ from engine.linux import files, inside
 from engine.model.volume import Volume
 from engine.store import records
 from engine.store.journal import Journal
-from engine.store.paths import Paths
+from engine.store.paths import Paths, find
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,127}")
 _OPAQUE = "trusted.overlay.opaque"
@@ -33,7 +33,7 @@ class VolumeStore:
 
     def list(self) -> tuple[Volume, ...]:
         """Return all volumes by name."""
-        names = sorted(path.parent.name for path in self._paths.volumes.glob("*/volume.json"))
+        names = [path.parent.name for path in find(self._paths.volumes, "*/volume.json")]
         found = []
         for name in names:
             try:

@@ -80,6 +80,13 @@ def paused(engine: Engine) -> None:
 NOTHING: Action = lambda engine: None  # noqa: E731 - the empty set-up
 CREATED: Action = lambda engine: engine.containers.create(spec(*LONG))  # noqa: E731
 RUNNING: Action = lambda engine: engine.containers.run(spec(*LONG))  # noqa: E731
+
+
+def remove_network(engine: Engine) -> None:
+    engine.containers.remove("victim", force=True)
+    engine.networks.remove("mesh")
+
+
 OPERATIONS: dict[str, tuple[Action, Action]] = {
     "create": (NOTHING, lambda engine: engine.containers.create(BIG)),
     "start": (CREATED, lambda engine: engine.containers.start("victim")),
@@ -98,7 +105,7 @@ OPERATIONS: dict[str, tuple[Action, Action]] = {
     "volume-create": (NOTHING, lambda engine: engine.volumes.create("named")),
     "volume-rm": (lambda engine: engine.volumes.create("named"), lambda engine: engine.volumes.remove("named")),
     "network-create": (NOTHING, lambda engine: engine.networks.create("mesh")),
-    "network-rm": (lambda engine: (engine.networks.create("mesh"), engine.containers.run(spec("true", network="mesh"))), lambda engine: (engine.containers.remove("victim", force=True), engine.networks.remove("mesh"))),
+    "network-rm": (lambda engine: (engine.networks.create("mesh"), engine.containers.run(spec("true", network="mesh"))), remove_network),
     "check": (CREATED, lambda engine: engine.system.check(repair=True)),
 }  # fmt: skip
 STARTS = spec("sh", "-c", "echo out; exit 3")
@@ -174,8 +181,8 @@ class Site:
         engine = self.engine
         for container in engine.containers.list():
             assert container.status in (Status.CREATED, Status.EXITED, Status.RUNNING, Status.PAUSED)
-            if container.status.is_alive:
-                assert procfs.start_time(container.pid) is not None
+            if container.status.is_alive and procfs.start_time(container.pid) is None:
+                assert not engine.containers.get(container.id).status.is_alive  # it ended after it was listed
             if container.status is Status.PAUSED:
                 engine.containers.unpause(container.id)
         for container in engine.containers.list():
