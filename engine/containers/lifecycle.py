@@ -89,12 +89,12 @@ class Lifecycle:
             starting = directory / "starting"
             starting.touch(mode=0o600)
             try:
-                for mark in ("exit.json", "stopped"):
-                    directory.joinpath(mark).unlink(missing_ok=True)
                 self._sweep(container_id)
                 self._creator.prepare_start(known.record)
                 if size:
                     self._set_size(container_id, size)
+                for mark in ("exit.json", "stopped"):
+                    directory.joinpath(mark).unlink(missing_ok=True)
                 request = {"action": "start", "bundle": str(directory), "id": container_id}
                 self._launcher.ask(request, *((lock, session) if session else (lock,)))
             except LauncherLost:
@@ -262,6 +262,8 @@ class Lifecycle:
             self._send(known.state, signals.SIGKILL)
             if known.status is Status.PAUSED:
                 self._group(known.state).kill()
+        elif force and self._registry.is_running(container_id):  # it is being started
+            group_for(cgroup_name(self._paths, container_id)).kill()
         with self.lock(container_id):
             state = self._registry.state(container_id)
             if state:

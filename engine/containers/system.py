@@ -140,8 +140,10 @@ class System:
             raise ExceptionGroup("the reset left something behind", problems)
 
     def _remove_own_group(self) -> None:
-        """Remove this root's own group, from each hierarchy."""
-        cgroups.group_for(self._paths.host_name).remove()
+        """Remove this root's own group, from each hierarchy, with what may still run in it."""
+        group = cgroups.group_for(self._paths.host_name)
+        group.kill()
+        group.remove()
 
     def demo_up(self) -> tuple[Container, ...]:
         """Start the demo's three containers, with CPU, memory and I/O load; it is fine when they run already."""

@@ -81,7 +81,8 @@ class Paths:
                 files.write_atomic(self.version, VERSION.encode() + b"\n")
             boot = files.boot_id()
             if not self.boot.exists() or self.boot.read_text() != boot:
-                files.remove_tree(self.run / "containers")
+                for name in ("containers", "rules"):
+                    files.remove_tree(self.run / name)
                 for lease in self.root.glob("networks/*/leases/*"):
                     lease.unlink(missing_ok=True)
                 self.run.joinpath("containers").mkdir(mode=0o700)
