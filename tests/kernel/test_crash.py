@@ -179,6 +179,10 @@ class Site:
     def was_killed(self) -> bool:
         return self.marker.exists()
 
+    def come_to_rest(self) -> None:
+        """Wait for what still goes on without the one that was killed."""
+        until(lambda: engine_processes() <= self.processes or self.engine.containers.list(all=False))
+
     def clean(self) -> None:
         """Ask what is true, use what runs, remove everything; nothing may be left."""
         engine = self.engine
@@ -226,6 +230,7 @@ def site(engine: Engine) -> Site:
 def steps(name: str, attempt: Callable[[int], None], site: Site) -> Iterator[int]:
     """Yield the steps to kill at, after one run that counts them."""
     attempt(0)
+    site.come_to_rest()
     total = int(site.marker.read_text())
     site.marker.unlink()
     site.clean()
@@ -243,6 +248,7 @@ def steps(name: str, attempt: Callable[[int], None], site: Site) -> Iterator[int
 def walk(name: str, attempt: Callable[[int], None], site: Site) -> None:
     for number in steps(name, attempt, site):
         attempt(number)
+        site.come_to_rest()
         what = site.marker.read_text() if site.was_killed() else "nobody was killed"
         site.marker.unlink(missing_ok=True)
         try:
