@@ -172,6 +172,7 @@ class Site:
         engine.containers.remove("victim", force=True)
         engine.images.load(archive())
         remove_loaded(engine)
+        until(lambda: not any(name.startswith("port ") for name in world(self.state)))
         self.before = world(self.state)
         self.processes = engine_processes()
         self.marker = self.state.parent / "marker"
