@@ -181,12 +181,18 @@ class Paths:
     def discard(self, path: Path) -> None:
         """Delete a directory: it is gone for everybody at once, and its content soon after.
 
+        It is locked meanwhile, so that nobody takes it for a leftover.
+
         Raises:
             FileNotFoundError: Somebody else deleted it first.
         """
         target = self.trash / f"{path.name}.{os.getpid()}.{os.urandom(4).hex()}"
-        path.rename(target)
-        files.remove_tree(target)
+        fd = _lock_leftover(path)
+        try:
+            path.rename(target)
+            files.remove_tree(target)
+        finally:
+            _close(fd)
 
     def abandoned(self) -> tuple[Path, ...]:
         """Return what lies in the trash and is not being made."""
@@ -227,6 +233,6 @@ def _lock_leftover(path: Path) -> int | None:
         return -1
 
 
-def _close(fd: int) -> None:
-    if fd >= 0:
+def _close(fd: int | None) -> None:
+    if fd is not None and fd >= 0:
         os.close(fd)

@@ -135,7 +135,9 @@ def group_with_process(engine: Engine) -> None:
 def stray_interface(engine: Engine) -> None:
     engine.containers.run(spec("true", network="bridge"))
     bridge = next(network.bridge for network in engine.networks.list() if network.bridge)
-    subprocess.run(["ip", "link", "add", "tstray0", "master", bridge, "type", "veth", "peer", "tstray1"], check=True)
+    ends = [f"ts{os.getpid()}{end}" for end in "ab"]
+    command = ["ip", "link", "add", ends[0], "master", bridge, "type", "veth", "peer", ends[1]]
+    subprocess.run(command, check=True)
 
 
 def flushed_rules(engine: Engine) -> None:
