@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from engine.errors import ImageError, InvalidArgument
-from engine.linux.cgroup.plan import plan, weight_of_shares
+from engine.linux.cgroup.cpu import weight_of_shares
+from engine.linux.cgroup.plan import plan
 from engine.model.container import ContainerSpec
 from engine.model.image import ImageSettings
 from engine.model.limits import DeviceRate, Limits
