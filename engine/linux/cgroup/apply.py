@@ -19,7 +19,7 @@ _WHY = {
     errno.EBUSY: "more is in use than the new limit allows",
     errno.EINVAL: "the kernel refuses the value {value!r}",
     errno.ERANGE: "the kernel refuses the value {value!r}",
-    errno.ENODEV: "there is no such block device, or it is a partition: {value}",
+    errno.ENODEV: "there is no such device, or it is a partition: {value}",
     errno.EACCES: "the parent group does not allow it",
     errno.EPERM: "the parent group or this host does not allow it",
     errno.ENOSPC: "no CPU or memory node would be left",
@@ -55,9 +55,13 @@ class Change:
             if resources.get("devices"):
                 self._allow_devices(resources)
         except OSError:
-            for path, value in reversed(self._undo):
-                _restore(path, value)
+            self.take_back()
             raise
+
+    def take_back(self) -> None:
+        """Write the old values again, last change first; device rules stay."""
+        for path, value in reversed(self._undo):
+            _restore(path, value)
 
     def _directory(self, controller: str) -> str:
         directory = self._paths.get(controller if self._version == 1 else UNIFIED)
