@@ -50,7 +50,7 @@ def _memory_v1(memory: Section, has: HasFile) -> list[Write]:
 
 def _memory_v2(memory: Section, has: HasFile) -> list[Write]:
     for field in ("kernelTCP", "swappiness", "disableOOMKiller"):
-        if memory.get(field) not in (None, False):
+        if memory.get(field) is not None and memory[field] is not False:
             raise not_on(2, f"memory.{field}")
     if memory.get("useHierarchy") is False:
         raise CgroupError(errno.EOPNOTSUPP, "linux.resources.memory.useHierarchy is always true on cgroup v2")

@@ -39,7 +39,7 @@ def plan(version: int, resources: Section, has: HasFile = _has_all) -> list[Writ
     writes: list[Write] = []
     for name, make in makers:
         section = resources.get(name)
-        if section and not isinstance(section, dict):
+        if section is not None and not isinstance(section, dict):
             raise CgroupError(errno.EINVAL, f"linux.resources.{name} is not an object")
         if isinstance(section, dict):
             writes.extend(make(version, section, has))
