@@ -42,13 +42,15 @@ class Message:
     """What came over the bus.
 
     Attributes:
-        kind: 2 a return, 3 an error, 4 a signal.
+        kind: 1 a call, 2 a return, 3 an error, 4 a signal.
+        serial: Its sender's number for it.
         fields: The header's fields by their number.
         body: The values.
     """
 
-    def __init__(self, kind: int, fields: dict[int, object], body: list[object]) -> None:
+    def __init__(self, kind: int, serial: int, fields: dict[int, object], body: list[object]) -> None:
         self.kind = kind
+        self.serial = serial
         self.fields = fields
         self.body = body
 
@@ -185,7 +187,7 @@ def _message(data: bytes) -> Message:
     pairs = head[6]
     fields = {number: variant[1] for number, variant in pairs}  # type: ignore[attr-defined]
     reader.align(8)
-    return Message(int(head[1]), fields, reader.values(str(fields.get(_SIGNATURE, ""))))  # type: ignore[call-overload]
+    return Message(int(head[1]), int(head[5]), fields, reader.values(str(fields.get(_SIGNATURE, ""))))  # type: ignore[call-overload]
 
 
 def _split(signature: str) -> list[str]:
