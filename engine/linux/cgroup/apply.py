@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from engine.linux.cgroup import device_rules
+from engine.linux.cgroup import device_program, device_rules
 from engine.linux.cgroup.fields import integer
 from engine.linux.cgroup.layout import UNIFIED, CgroupError
 from engine.linux.cgroup.plan import plan
@@ -125,8 +125,6 @@ class Change:
         """Set the device rules, last of all: on v2 they change at once, on v1 the old list comes back on failure."""
         rules = device_rules.rules_of(resources)
         if self._version == 2:
-            from engine.linux.cgroup import device_program
-
             fd = os.open(self._paths[UNIFIED], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 device_program.attach(fd, rules)

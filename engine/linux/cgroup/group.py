@@ -22,6 +22,7 @@ _PATIENCE = 10.0
 _FREEZE_TO_KILL = 0.2
 _OUT_OF_REACH = (1 << 63) - 1
 _LEAF = "init"
+_THREADED = ("cpu", "cpuset", "perf_event", "pids")
 
 
 class Group:
@@ -275,7 +276,8 @@ def _enable_controllers(path: str) -> None:
     """Enable for the groups below what is available here and not yet enabled."""
     available = set(read(f"{path}/cgroup.controllers").split())
     missing = available - set(read(f"{path}/cgroup.subtree_control").split())
-    for controller in sorted(missing):
+    # Threaded controllers last: enabled first, they would make a group with processes the root of a threaded tree.
+    for controller in sorted(missing, key=lambda name: (name in _THREADED, name)):
         try:
             _enable(path, controller)
         except OSError as error:
