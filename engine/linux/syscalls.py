@@ -228,6 +228,6 @@ def set_mempolicy(mode: int, nodes: int) -> None:
     _call(_SET_MEMPOLICY, _long(mode), struct.pack("=Q", nodes), ctypes.c_ulong(64))
 
 
-def bpf(command: int, attributes: bytes) -> int:
-    """Run a command of the BPF system call; attributes are a packed union bpf_attr."""
+def bpf(command: int, attributes: bytes | ctypes.Array[ctypes.c_char]) -> int:
+    """Run a command of the BPF system call; attributes are a packed union bpf_attr, a buffer where it answers."""
     return _call(_BPF, _long(command), attributes, ctypes.c_uint(len(attributes)))

@@ -27,11 +27,28 @@ def until(condition: Callable[[], object], seconds: float = 90) -> None:
         time.sleep(0.05)
 
 
-def cpu_percent(engine: Engine, container: str, seconds: float = 1.5) -> float:
+def uses_cpu(engine: Engine, container: str, seconds: float) -> None:
+    """Wait until the container has used some CPU time, however long that takes on a busy host."""
+    start = engine.containers.counters(container).cpu_ns
+    until(lambda: engine.containers.counters(container).cpu_ns - start > seconds * 1e9)
+
+
+def used_per_period(engine: Engine, container: str) -> float:
+    """Return the CPU time in ns per enforcement period: what a quota bounds, whatever else the host does."""
     before = engine.containers.counters(container)
-    time.sleep(seconds)  # a time to measure over
+    until(lambda: engine.containers.counters(container).periods >= before.periods + 10)
     after = engine.containers.counters(container)
-    return (after.cpu_ns - before.cpu_ns) / (after.taken_ns - before.taken_ns) * 100
+    return (after.cpu_ns - before.cpu_ns) / (after.periods - before.periods)
+
+
+def rate_of_writes(engine: Engine, container: str, size: int) -> float:
+    """Return bytes per second while at least `size` bytes are written, counted from a write on."""
+    start = engine.containers.counters(container)
+    until(lambda: engine.containers.counters(container).write_bytes > start.write_bytes)
+    before = engine.containers.counters(container)
+    until(lambda: engine.containers.counters(container).write_bytes >= before.write_bytes + size)
+    after = engine.containers.counters(container)
+    return (after.write_bytes - before.write_bytes) / (after.taken_ns - before.taken_ns) * 1e9
 
 
 def test_a_memory_limit_kills_and_the_kill_is_counted(engine: Engine) -> None:
@@ -45,17 +62,20 @@ def test_a_memory_limit_kills_and_the_kill_is_counted(engine: Engine) -> None:
 def test_a_cpu_limit_holds_and_throttling_is_counted(engine: Engine) -> None:
     container = run(engine, *BURN, limits=Limits(cpus=0.2))
     until(lambda: engine.containers.counters(container).throttled_periods > 2)
-    assert 10 < cpu_percent(engine, container) < 30
+    assert used_per_period(engine, container) < 30e6  # 20 ms, and what each CPU may have left of its slice
 
 
 def test_a_cpu_limit_moves_while_it_runs_and_comes_back(engine: Engine) -> None:
     container = run(engine, *BURN)
-    assert cpu_percent(engine, container) > 50
+    uses_cpu(engine, container, 0.2)
+    assert engine.containers.counters(container).throttled_periods == 0
     change = engine.containers.update(container, lambda limits: replace(limits, cpus=0.1))
     until(lambda: engine.containers.counters(container).throttled_periods > 2)
-    assert cpu_percent(engine, container) < 25
+    assert used_per_period(engine, container) < 20e6
     engine.containers.update(container, lambda _limits: change.before)
-    until(lambda: cpu_percent(engine, container, 0.5) > 50)
+    throttled = engine.containers.counters(container).throttled_periods
+    uses_cpu(engine, container, 0.3)
+    assert engine.containers.counters(container).throttled_periods == throttled
 
 
 def test_a_pids_limit_refuses_forks(engine: Engine) -> None:
@@ -71,23 +91,15 @@ def test_disk_writes_are_held_to_their_rate_and_counted(engine: Engine) -> None:
     disk = disk_of(str(engine.root))
     if not disk:
         pytest.skip("the temporary directory is not on a disk: set TUICON_TEST_ROOT to one that is")
-    rate = 4 << 20
+    rate = 2 << 20
     limits = Limits(device_write_bps=(DeviceRate(disk, rate),))
     container = run(
         engine, "sh", "-c", "while :; do dd if=/dev/zero of=/f bs=65536 count=64 oflag=direct; done", limits=limits
     )
-    until(lambda: engine.containers.counters(container).write_bytes > 0)
-    before = engine.containers.counters(container)
-    time.sleep(3)  # a time to measure over
-    after = engine.containers.counters(container)
-    measured = (after.write_bytes - before.write_bytes) / (after.taken_ns - before.taken_ns) * 1e9
-    assert 0.4 * rate < measured < 1.6 * rate
-    engine.containers.update(container, lambda limits: replace(limits, device_write_bps=(DeviceRate(disk, rate // 4),)))
-    time.sleep(1.5)  # the old window runs out
-    before = engine.containers.counters(container)
-    time.sleep(3)
-    after = engine.containers.counters(container)
-    assert (after.write_bytes - before.write_bytes) / (after.taken_ns - before.taken_ns) * 1e9 < 0.6 * rate
+    assert rate_of_writes(engine, container, 2 * rate) < 1.6 * rate
+    lower = rate // 4
+    engine.containers.update(container, lambda limits: replace(limits, device_write_bps=(DeviceRate(disk, lower),)))
+    assert rate_of_writes(engine, container, 2 * lower) < 1.6 * lower
 
 
 def test_a_cpuset_is_seen_by_its_processes_and_can_be_taken_back(engine: Engine) -> None:
@@ -156,7 +168,7 @@ def test_the_sampler_gives_rates_and_forgets_what_ended(engine: Engine) -> None:
     sampler.sample()
     time.sleep(1)
     usage = sampler.sample()[container]
-    assert 25 < usage.cpu_percent < 75
+    assert 0 < usage.cpu_percent < 75  # at most one period more than 50 %; at least something on a busy host
     assert usage.counters.pids == 1
     engine.containers.remove(container, force=True)
     assert sampler.sample() == {}

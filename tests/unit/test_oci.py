@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from engine.errors import ImageError, InvalidArgument
-from engine.linux.cgroup.plan import plan, weight_of_shares
+from engine.linux.cgroup.plan import plan
 from engine.model.container import ContainerSpec
 from engine.model.image import ImageSettings
 from engine.model.limits import DeviceRate, Limits
@@ -109,11 +109,6 @@ def test_the_same_resources_on_both_versions() -> None:
         ("cpu", "cpu.weight", "100"), ("cpu", "cpu.max", "50000 100000"), ("memory", "memory.max", "100"),
         ("memory", "memory.swap.max", "50"), ("pids", "pids.max", "5"), ("io", "io.max", "8:0 rbps=7"),
     ]  # fmt: skip
-
-
-@pytest.mark.parametrize(("shares", "weight"), [(2, 1), (1024, 100), (262144, 10000)])
-def test_shares_become_weights_as_cruns_manual_says(shares: int, weight: int) -> None:
-    assert weight_of_shares(shares) == weight
 
 
 @pytest.mark.parametrize(

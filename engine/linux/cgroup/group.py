@@ -8,24 +8,21 @@ import signal
 import time
 
 from engine.linux.cgroup import layout
+from engine.linux.cgroup.apply import Change
 from engine.linux.cgroup.layout import UNIFIED, CgroupError
-from engine.linux.cgroup.plan import plan
+from engine.linux.cgroup.values import read, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
 
-_REMOVED_WITHIN = 10.0
+    from engine.linux.cgroup.fields import Section
+
+_PATIENCE = 10.0
+_FREEZE_TO_KILL = 0.2
 _OUT_OF_REACH = (1 << 63) - 1
-_WHY = {
-    errno.EBUSY: "more is in use than the new limit allows",
-    errno.EINVAL: "the kernel refuses the value {value!r}",
-    errno.ERANGE: "the kernel refuses the value {value!r}",
-    errno.ENODEV: "there is no such block device, or it is a partition: {value}",
-    errno.EACCES: "the parent group does not allow it",
-    errno.ENOSPC: "no CPU or memory node would be left",
-    errno.EOPNOTSUPP: "this kernel does not support it",
-}
+_LEAF = "init"
+_THREADED = ("cpu", "cpuset", "perf_event", "pids")
 
 
 class Group:
@@ -74,37 +71,14 @@ class Group:
             _enable_controllers(current)
         _make_path(path, mount)
 
-    def apply(self, resources: Mapping[str, object]) -> None:
+    def apply(self, resources: Section) -> None:
         """Put OCI `linux.resources` in force, all or nothing.
 
         Raises:
-            CgroupError: The kernel refused one; those already written have their old values again.
+            CgroupError: A field is wrong or the kernel refused it; those already written have their old values again.
         """
-        writes = plan(self.version, resources)
-        undo: list[tuple[str, str]] = []
-        for controller, name, value in self._ordered(writes):
-            path = self._file(controller, name)
-            try:
-                old = _read(path)
-                _write(path, value)
-            except OSError as error:
-                for done_path, done_value in reversed(undo):
-                    _restore(done_path, done_value)
-                raise _explained(error, name, value, path) from error
-            undo.append((path, _undo_value(name, old, value)))
-
-    def _ordered(self, writes: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
-        """Put v1's memory and memory+swap limits in the order that keeps memory <= memory+swap throughout."""
-        names = [name for _, name, _ in writes]
-        both = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")
-        if not all(name in names for name in both):
-            return writes
-        memory, swap = (names.index(name) for name in both)
-        now = int(_read(self._file("memory", both[1])))
-        wanted = int(writes[memory][2])
-        if wanted < 0 or wanted > now:
-            writes[memory], writes[swap] = writes[swap], writes[memory]
-        return writes
+        if resources:
+            Change(self.version, self.paths).make(resources)
 
     def _file(self, controller: str, name: str) -> str:
         directory = self.paths.get(controller if self.version == 1 else UNIFIED)
@@ -120,12 +94,12 @@ class Group:
         if self.version == 2:
             return
         for path in self._directories():
-            _write(f"{path}/tasks", "0")
+            write(f"{path}/tasks", "0")
 
     def move_self(self) -> None:
         """Move the calling, single-threaded process into the group on either version."""
         if self.version == 2:
-            _write(f"{self.paths[UNIFIED]}/cgroup.procs", "0")
+            write(f"{self.paths[UNIFIED]}/cgroup.procs", "0")
         else:
             self.join_self()
 
@@ -133,33 +107,40 @@ class Group:
         """Return an fd of the v2 group for CLONE_INTO_CGROUP."""
         return os.open(self.paths[UNIFIED], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
-    def freeze(self) -> None:
-        """Stop all processes and wait until they are stopped."""
-        self._set_frozen(True)
+    def freeze(self, within: float = _PATIENCE) -> None:
+        """Stop all processes and wait until they are stopped.
+
+        Args:
+            within: Seconds to wait.
+
+        Raises:
+            CgroupError: They do not stop; they go on then.
+        """
+        self._set_frozen(True, within)
 
     def thaw(self) -> None:
         """Let all processes go on."""
-        self._set_frozen(False)
+        self._set_frozen(False, _PATIENCE)
 
-    def _set_frozen(self, frozen: bool) -> None:
+    def _set_frozen(self, frozen: bool, within: float) -> None:
         if self.version == 2:
-            _write(f"{self.paths[UNIFIED]}/cgroup.freeze", "1" if frozen else "0")
+            path, on, off = f"{self.paths[UNIFIED]}/cgroup.freeze", "1", "0"
         else:
-            _write(self._file("freezer", "freezer.state"), "FROZEN" if frozen else "THAWED")
-        deadline = time.monotonic() + _REMOVED_WITHIN
+            path, on, off = self._file("freezer", "freezer.state"), "FROZEN", "THAWED"
+        write(path, on if frozen else off)
+        deadline = time.monotonic() + within
         while self.is_frozen() != frozen:
             if time.monotonic() > deadline:
-                raise CgroupError(
-                    errno.ETIMEDOUT, "the processes do not freeze" if frozen else "the processes do not thaw"
-                )
+                write(path, off)
+                raise CgroupError(errno.ETIMEDOUT, f"the processes do not {'freeze' if frozen else 'thaw'}", path)
             time.sleep(0.002)
 
     def is_frozen(self) -> bool:
         """Return whether all processes are stopped."""
         try:
             if self.version == 2:
-                return "frozen 1" in _read(f"{self.paths[UNIFIED]}/cgroup.events")
-            return _read(self._file("freezer", "freezer.state")) == "FROZEN"
+                return "frozen 1" in read(f"{self.paths[UNIFIED]}/cgroup.events")
+            return read(self._file("freezer", "freezer.state")) == "FROZEN"
         except OSError:
             return False
 
@@ -167,7 +148,7 @@ class Group:
         """Return the processes in the group, without those of groups below it."""
         path = self.paths[UNIFIED] if self.version == 2 else next(iter(self.paths.values()))
         try:
-            return [int(pid) for pid in _read(f"{path}/cgroup.procs").split()]
+            return [int(pid) for pid in read(f"{path}/cgroup.procs").split()]
         except FileNotFoundError:
             return []
 
@@ -175,26 +156,34 @@ class Group:
         """Return the processes in the group and in all groups below it."""
         path = self.paths[UNIFIED] if self.version == 2 else next(iter(self.paths.values()))
         found: list[int] = []
-        for directory, _, _ in os.walk(path):
+        for directory in _tree(path):
             try:
-                found.extend(int(pid) for pid in _read(f"{directory}/cgroup.procs").split())
+                found.extend(int(pid) for pid in read(f"{directory}/cgroup.procs").split())
             except OSError:
                 continue
         return found
 
     def kill(self) -> None:
-        """Kill all processes, frozen ones too; returns at once."""
-        if not any(os.path.exists(path) for path in self._directories()):
-            return
+        """Kill all processes, frozen ones and those that fork meanwhile too; returns at once."""
         if self.version == 2:
             try:
-                _write(f"{self.paths[UNIFIED]}/cgroup.kill", "1")
-            except FileNotFoundError:
+                write(f"{self.paths[UNIFIED]}/cgroup.kill", "1")
+            except FileNotFoundError:  # no such group, or a kernel before 5.14
                 self._kill_each()
             return
+        if not self.all_pids():
+            return
+        try:
+            self.freeze(_FREEZE_TO_KILL)
+        except OSError:
+            pass  # a process that cannot be stopped now; the others are killed all the same
         self._kill_each()
-        if "freezer" in self.paths and os.path.exists(self._file("freezer", "freezer.state")):
-            _write(self._file("freezer", "freezer.state"), "THAWED")
+        if "freezer" in self.paths:
+            for path in _tree(self.paths["freezer"]):
+                try:
+                    write(f"{path}/freezer.state", "THAWED")
+                except OSError:
+                    continue
 
     def _kill_each(self) -> None:
         for pid in self.all_pids():
@@ -207,9 +196,9 @@ class Group:
         """Return how many processes the kernel killed for lack of memory."""
         try:
             if self.version == 2:
-                fields = _read(f"{self.paths[UNIFIED]}/memory.events")
+                fields = read(f"{self.paths[UNIFIED]}/memory.events")
             else:
-                fields = _read(self._file("memory", "memory.oom_control"))
+                fields = read(self._file("memory", "memory.oom_control"))
         except OSError:
             return 0
         values = dict(line.split(" ", 1) for line in fields.splitlines() if " " in line)
@@ -221,7 +210,7 @@ class Group:
         Raises:
             CgroupError: Processes stay although they were killed.
         """
-        deadline = time.monotonic() + _REMOVED_WITHIN
+        deadline = time.monotonic() + _PATIENCE
         for path in self._directories():
             while not _try_remove(path):
                 if time.monotonic() > deadline:
@@ -230,14 +219,23 @@ class Group:
 
 
 def group_for(name: str) -> Group:
-    """Return the (not yet made) group of that name below the engine's place in each hierarchy.
+    """Return the (not yet made) group of that name in each hierarchy with a controller.
+
+    Named hierarchies, and on a hybrid host the unified one, limit nothing and are left alone.
 
     Args:
-        name: A relative path such as "tuicon/ID".
+        name: A path such as "tuicon/ID" below the engine's place, or from the mount's root when it begins with "/"
+            (runtime-spec "Cgroups Path").
+
+    Raises:
+        CgroupError: The path leads out of its place.
     """
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if ".." in parts or not parts:
+        raise CgroupError(errno.EINVAL, f"not a cgroup path: {name!r}")
     hierarchy = layout.detect()
     paths = {
-        controller: f"{layout.base_directory(controller, mount)}/{name}"
+        controller: "/".join((mount if name.startswith("/") else layout.base_directory(controller, mount), *parts))
         for controller, mount in hierarchy.mounts.items()
     }
     return Group(hierarchy.version, paths)
@@ -253,50 +251,6 @@ def groups_below(name: str) -> set[str]:
         except FileNotFoundError:
             continue
     return found
-
-
-def _read(path: str) -> str:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(fd, 1 << 16).decode().strip()
-    finally:
-        os.close(fd)
-
-
-def _write(path: str, value: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, value.encode())
-    finally:
-        os.close(fd)
-
-
-def _restore(path: str, value: str) -> None:
-    for line in value.splitlines():
-        try:
-            _write(path, line)
-        except OSError:
-            continue
-
-
-def _undo_value(name: str, old: str, written: str) -> str:
-    """Return what to write to have the old value again."""
-    if not name.startswith(("io.max", "blkio.throttle", "io.weight")):
-        return old
-    device = written.split(" ", maxsplit=1)[0]
-    for line in old.splitlines():
-        if line.split(" ")[0] == device:
-            return line
-    return f"{device} rbps=max wbps=max riops=max wiops=max" if name == "io.max" else f"{device} 0"
-
-
-def _explained(error: OSError, name: str, value: str, path: str) -> CgroupError:
-    if isinstance(error, CgroupError):
-        return error
-    if error.errno == errno.ENOENT:
-        return CgroupError(errno.EOPNOTSUPP, f"this kernel has no {name}")
-    why = _WHY.get(error.errno or 0, error.strerror or "").format(value=value)
-    return CgroupError(error.errno or 0, f"cannot set {name}: {why}", path)
 
 
 def _make_path(path: str, mount: str) -> None:
@@ -315,7 +269,7 @@ def _count_io(path: str) -> None:
     for disk in os.listdir("/sys/block"):
         if os.path.exists(f"/sys/block/{disk}/device"):
             try:
-                _write(f"{path}/blkio.throttle.write_bps_device", f"{_read(f'/sys/block/{disk}/dev')} {_OUT_OF_REACH}")
+                write(f"{path}/blkio.throttle.write_bps_device", f"{read(f'/sys/block/{disk}/dev')} {_OUT_OF_REACH}")
             except OSError:
                 continue
 
@@ -326,35 +280,83 @@ def _inherit_cpuset(path: str, mount: str) -> None:
     for part in os.path.relpath(path, mount).split("/"):
         parent, current = current, f"{current}/{part}"
         for name in ("cpuset.cpus", "cpuset.mems"):
-            if not _read(f"{current}/{name}"):
-                _write(f"{current}/{name}", _read(f"{parent}/{name}"))
+            if not read(f"{current}/{name}"):
+                write(f"{current}/{name}", read(f"{parent}/{name}"))
 
 
 def _enable_controllers(path: str) -> None:
     """Enable for the groups below what is available here and not yet enabled."""
-    available = set(_read(f"{path}/cgroup.controllers").split())
-    missing = available - set(_read(f"{path}/cgroup.subtree_control").split())
-    for controller in sorted(missing):
+    available = set(read(f"{path}/cgroup.controllers").split())
+    missing = available - set(read(f"{path}/cgroup.subtree_control").split())
+    # Threaded controllers last: enabled first, they would make a group with processes the root of a threaded tree.
+    for controller in sorted(missing, key=lambda name: (name in _THREADED, name)):
         try:
-            _write(f"{path}/cgroup.subtree_control", f"+{controller}")
+            _enable(path, controller)
         except OSError as error:
             if error.errno == errno.EBUSY:
-                text = "processes in this group keep its controllers from being shared"
+                text = "processes in this group keep its controllers from being shared: move them to a group below it"
                 raise CgroupError(errno.EBUSY, text, path) from error
             if error.errno not in (errno.EINVAL, errno.ENOENT, errno.EOPNOTSUPP):
                 raise
 
 
-def _try_remove(path: str) -> bool:
+def _enable(path: str, controller: str) -> None:
+    """Enable a controller; v2 wants a group with limited children to hold no process (cgroup-v2, "No Internal Process").
+
+    When the group in the way is the one this process lives in, such as a container's root or a delegated service's
+    group, all that lives there moves to a leaf below it.
+    """
+    for is_last in (False, False, False, True):
+        try:
+            write(f"{path}/cgroup.subtree_control", f"+{controller}")
+        except OSError as error:
+            if error.errno != errno.EBUSY or is_last or not _is_own(path):
+                raise
+            _move_to_leaf(path)
+        else:
+            return
+
+
+def _is_own(path: str) -> bool:
+    own = f"{layout.detect().mounts[UNIFIED]}{layout.own_group(UNIFIED)}".rstrip("/")
+    return own in (path, f"{path}/{_LEAF}")
+
+
+def _move_to_leaf(path: str) -> None:
+    leaf = f"{path}/{_LEAF}"
     try:
-        for directory, names, _ in os.walk(path, topdown=False):
-            for name in names:
-                os.rmdir(f"{directory}/{name}")
-        os.rmdir(path)
-    except FileNotFoundError:
-        return not os.path.exists(path)
-    except OSError as error:
-        if error.errno in (errno.EBUSY, errno.ENOTEMPTY):
-            return False
-        raise
-    return True
+        os.mkdir(leaf, 0o755)
+    except FileExistsError:
+        pass
+    for pid in read(f"{path}/cgroup.procs").split():
+        try:
+            write(f"{leaf}/cgroup.procs", pid)
+        except ProcessLookupError:
+            continue
+
+
+def _tree(path: str) -> Iterator[str]:
+    """Return a group and all groups below it, each before those in it; without recursion, since others nest them."""
+    waiting = [path]
+    while waiting:
+        current = waiting.pop()
+        yield current
+        try:
+            with os.scandir(current) as found:
+                waiting.extend(entry.path for entry in found if entry.is_dir(follow_symlinks=False))
+        except OSError:
+            continue
+
+
+def _try_remove(path: str) -> bool:
+    is_gone = True
+    for directory in reversed(list(_tree(path))):
+        try:
+            os.rmdir(directory)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+                raise
+            is_gone = False
+    return is_gone

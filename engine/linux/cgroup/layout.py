@@ -9,7 +9,6 @@ from engine.linux import files
 V1_CONTROLLERS = ("blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "hugetlb", "memory", "net_cls",
     "net_prio", "perf_event", "pids", "rdma")  # fmt: skip
 UNIFIED = "unified"
-_WANTED_V1 = ("blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids")
 
 
 class CgroupError(OSError):
@@ -77,9 +76,8 @@ def detect() -> Hierarchy:
 
 def _read() -> Hierarchy:
     v1, unified = parse_mounts(files.read_file("/proc/self/mountinfo").decode(errors="replace"))
-    limiting = {name: path for name, path in v1.items() if name in _WANTED_V1}
-    if {"memory", "cpu", "pids"} & set(limiting):
-        return Hierarchy(1, limiting, tuple(sorted(limiting)), is_hybrid=bool(unified))
+    if {"memory", "cpu", "pids"} & set(v1):
+        return Hierarchy(1, v1, tuple(sorted(v1)), is_hybrid=bool(unified))
     if unified:
         names = files.read_file(f"{unified}/cgroup.controllers").decode().split()
         return Hierarchy(2, {UNIFIED: unified}, tuple(sorted(names)), is_hybrid=False)

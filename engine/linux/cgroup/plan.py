@@ -1,128 +1,106 @@
 """OCI `linux.resources` as writes to cgroup files; pure: values in, (controller, file, value) out.
 
 Sources: runtime-spec config-linux.md ("Control groups"); the kernel's cgroup-v1 and cgroup-v2 documents; the
-conversion of v1 values on v2 is that of crun's manual.
+conversion of v1 values on v2 is that of crun's manual. What a version lacks is refused, never passed over.
 """
 
 from __future__ import annotations
 
-import math
+import errno
+
+from engine.linux.cgroup.block_io import plan_block_io
+from engine.linux.cgroup.cpu import plan_cpu
+from engine.linux.cgroup.fields import entries, integer, limit_text, not_on
+from engine.linux.cgroup.layout import CgroupError
+from engine.linux.cgroup.memory import plan_memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    Write = tuple[str, str, str]
-    Section = Mapping[str, object]
-
-_THROTTLES = (
-    ("throttleReadBpsDevice", "blkio.throttle.read_bps_device", "rbps"),
-    ("throttleWriteBpsDevice", "blkio.throttle.write_bps_device", "wbps"),
-    ("throttleReadIOPSDevice", "blkio.throttle.read_iops_device", "riops"),
-    ("throttleWriteIOPSDevice", "blkio.throttle.write_iops_device", "wiops"),
-)
+    from engine.linux.cgroup.fields import HasFile, Section, Write
 
 
-def plan(version: int, resources: Section) -> list[Write]:
-    """Return the writes that put resources in force; a missing or None value is left as it is."""
-    sections = (("cpu", _cpu), ("memory", _memory), ("pids", _pids), ("blockIO", _block_io))
+def _has_all(_controller: str, _file: str) -> bool:
+    return True
+
+
+def plan(version: int, resources: Section, has: HasFile = _has_all) -> list[Write]:
+    """Return the writes that put resources in force; a missing or None value is left as it is.
+
+    Args:
+        version: 1 or 2.
+        resources: All but `devices`, which are no plain writes (see device_rules).
+        has: Whether the group has a file of a controller; it chooses between names that kernels differ in.
+
+    Raises:
+        CgroupError: A value is wrong, or this version has no such limit.
+    """
+    makers = (("cpu", plan_cpu), ("memory", plan_memory), ("pids", _pids), ("blockIO", plan_block_io),
+        ("network", _network), ("rdma", _rdma), ("unified", _unified))  # fmt: skip
     writes: list[Write] = []
-    for name, make in sections:
+    for name, make in makers:
         section = resources.get(name)
+        if section is not None and not isinstance(section, dict):
+            raise CgroupError(errno.EINVAL, f"linux.resources.{name} is not an object")
         if isinstance(section, dict):
-            writes.extend(make(version, section))
+            writes.extend(make(version, section, has))
+        if name == "blockIO":
+            writes.extend(_hugepages(version, resources, has))
     return writes
 
 
-def _cpu(version: int, cpu: Section) -> list[Write]:
+def _pids(_version: int, pids: Section, _has: HasFile) -> list[Write]:
+    limit = integer(pids, "limit", "pids")
+    return [] if limit is None else [("pids", "pids.max", limit_text(limit, "max"))]
+
+
+def _hugepages(version: int, resources: Section, has: HasFile) -> list[Write]:
+    """Limit pages in use, and reserved pages where the kernel counts them (from 5.7 on), as runc does."""
     writes: list[Write] = []
-    shares, period, quota = _integer(cpu, "shares"), _integer(cpu, "period"), _integer(cpu, "quota")
-    cpus, mems = cpu.get("cpus"), cpu.get("mems")
-    if version == 1:
-        if shares is not None:
-            writes.append(("cpu", "cpu.shares", str(shares or 1024)))
-        if period is not None:
-            writes.append(("cpu", "cpu.cfs_period_us", str(period)))
-        if quota is not None:
-            writes.append(("cpu", "cpu.cfs_quota_us", str(quota if quota > 0 else -1)))
-    else:
-        if shares is not None:
-            writes.append(("cpu", "cpu.weight", str(weight_of_shares(shares or 1024))))
-        if quota is not None or period is not None:
-            writes.append(("cpu", "cpu.max", f"{quota if quota and quota > 0 else 'max'} {period or 100_000}"))
-    if cpus is not None:
-        writes.append(("cpuset", "cpuset.cpus", str(cpus)))
-    if mems is not None:
-        writes.append(("cpuset", "cpuset.mems", str(mems)))
+    for entry in entries(resources, "hugepageLimits", ""):
+        size, limit = entry.get("pageSize"), integer(entry, "limit", "hugepageLimits")
+        if not isinstance(size, str) or size[-2:] not in ("KB", "MB", "GB") or not size[:-2].isdigit() or limit is None:
+            raise CgroupError(errno.EINVAL, f"linux.resources.hugepageLimits: not a page size and limit: {entry}")
+        end = "limit_in_bytes" if version == 1 else "max"
+        writes.append(("hugetlb", f"hugetlb.{size}.{end}", str(limit)))
+        if has("hugetlb", f"hugetlb.{size}.rsvd.{end}"):
+            writes.append(("hugetlb", f"hugetlb.{size}.rsvd.{end}", str(limit)))
     return writes
 
 
-def _memory(version: int, memory: Section) -> list[Write]:
-    limit, swap, reservation = (
-        _integer(memory, "limit"),
-        _integer(memory, "swap"),
-        _integer(memory, "reservation"),
-    )
+def _network(version: int, network: Section, _has: HasFile) -> list[Write]:
     writes: list[Write] = []
-    if version == 1:
-        if limit is not None:
-            writes.append(("memory", "memory.limit_in_bytes", str(limit if limit > 0 else -1)))
-        if swap is not None:
-            writes.append(("memory", "memory.memsw.limit_in_bytes", str(swap if swap > 0 else -1)))
-        if reservation is not None:
-            writes.append(("memory", "memory.soft_limit_in_bytes", str(reservation if reservation > 0 else -1)))
-        return writes
-    if limit is not None:
-        writes.append(("memory", "memory.max", str(limit) if limit > 0 else "max"))
-    if swap is not None:
-        value = "max" if swap <= 0 or not limit or limit < 0 else str(max(0, swap - limit))
-        writes.append(("memory", "memory.swap.max", value))
-    if reservation is not None:
-        writes.append(("memory", "memory.low", str(max(0, reservation))))
-    return writes
+    class_id = integer(network, "classID", "network")
+    if class_id is not None:
+        writes.append(("net_cls", "net_cls.classid", str(class_id)))
+    for entry in entries(network, "priorities", "network."):
+        priority = integer(entry, "priority", "network.priorities") or 0
+        writes.append(("net_prio", "net_prio.ifpriomap", f"{entry.get('name')} {priority}"))
+    if version == 2 and (class_id or len(writes) > (class_id is not None)):
+        raise not_on(2, "network")
+    return writes if version == 1 else []
 
 
-def _pids(_version: int, pids: Section) -> list[Write]:
-    limit = _integer(pids, "limit")
-    if limit is None:
-        return []
-    return [("pids", "pids.max", str(limit) if limit > 0 else "max")]
-
-
-def _block_io(version: int, block_io: Section) -> list[Write]:
+def _rdma(_version: int, rdma: Section, _has: HasFile) -> list[Write]:
     writes: list[Write] = []
-    weight = _integer(block_io, "weight")
-    if weight is not None:
-        if version == 1:
-            writes.append(("blkio", "blkio.bfq.weight", str(weight or 100)))
-        else:
-            writes.append(("io", "io.weight", f"default {io_weight(weight or 100)}"))
-    for field, v1_file, v2_key in _THROTTLES:
-        devices = block_io.get(field)
-        for device in devices if isinstance(devices, list | tuple) else ():
-            number, rate = f"{device['major']}:{device['minor']}", int(device["rate"])
-            if version == 1:
-                writes.append(("blkio", v1_file, f"{number} {max(0, rate)}"))
-            else:
-                writes.append(("io", "io.max", f"{number} {v2_key}={rate if rate > 0 else 'max'}"))
+    for device, limits in rdma.items():
+        if not isinstance(limits, dict):
+            raise CgroupError(errno.EINVAL, f"linux.resources.rdma.{device} is not an object")
+        handles, objects = (integer(limits, name, f"rdma.{device}") for name in ("hcaHandles", "hcaObjects"))
+        parts = [
+            f"{key}={value}" for key, value in (("hca_handle", handles), ("hca_object", objects)) if value is not None
+        ]
+        if parts:
+            writes.append(("rdma", "rdma.max", " ".join((device, *parts))))
     return writes
 
 
-def _integer(section: Section, name: str) -> int | None:
-    value = section.get(name)
-    return None if value is None else int(value)  # type: ignore[call-overload]
-
-
-def weight_of_shares(shares: int) -> int:
-    """Convert cpu.shares (2..262144) to cpu.weight (1..10000), as crun does: 1024 becomes 100."""
-    if shares <= 2:
-        return 1
-    if shares >= 262144:
-        return 10000
-    bits = math.log2(shares)
-    return math.ceil(10 ** ((bits * bits + 125 * bits) / 612 - 7 / 34))
-
-
-def io_weight(weight: int) -> int:
-    """Convert blkio weight (10..1000) to io.weight (1..10000)."""
-    return 1 + (weight - 10) * 9999 // 990
+def _unified(version: int, unified: Section, _has: HasFile) -> list[Write]:
+    """Return v2's files as they are named; several lines are as many writes."""
+    if version == 1 and unified:
+        raise not_on(1, "unified")
+    writes: list[Write] = []
+    for name, value in unified.items():
+        if "/" in name or "." not in name or not isinstance(value, str):
+            raise CgroupError(errno.EINVAL, f"linux.resources.unified: {name!r} is not the name of a file and its text")
+        writes.extend((name.partition(".")[0], name, line) for line in value.splitlines() if line)
+    return writes
