@@ -93,7 +93,8 @@ class Lifecycle:
 
     def _sweep(self, container_id: str) -> None:
         """Remove what a killed monitor may have left: the cgroup and the state record."""
-        group = group_for(cgroup_name(self._paths, container_id))
+        parent = self._registry.record(container_id).spec.cgroup_parent
+        group = group_for(cgroup_name(self._paths, container_id, parent))
         group.kill()
         group.remove()
         self._paths.running(container_id).joinpath("state.json").unlink(missing_ok=True)
@@ -236,7 +237,7 @@ class Lifecycle:
 
     def _remove_files(self, record: Record, *, volumes: bool) -> None:
         self._creator.drop_name(record)
-        group = group_for(cgroup_name(self._paths, record.id))
+        group = group_for(cgroup_name(self._paths, record.id, record.spec.cgroup_parent))
         group.kill()
         group.remove()
         self._networks.release(record.id)

@@ -42,6 +42,14 @@ def last() -> int:
         os.close(fd)
 
 
+def available() -> tuple[str, ...]:
+    """Return the names that this process may give to others: those in its bounding set."""
+    with open("/proc/self/status", "rb") as file:
+        line = next(line for line in file if line.startswith(b"CapBnd:"))
+    mask = int(line.split()[1], 16)
+    return tuple(name for number, name in enumerate(NAMES) if mask >> number & 1)
+
+
 def drop_bounding(keep: int, last_capability: int) -> None:
     """Drop all capabilities but those in `keep` from the bounding set."""
     for number in range(last_capability + 1):
