@@ -330,7 +330,8 @@ class Containers:
             volumes.append(
                 {"Type": "volume", "Name": name, "Source": mountpoint, "Destination": target, "RW": not read_only}
             )
-        return inspection.document(container, volumes, str(self._paths.container(container.id)))
+        directory = self._paths.container(container.id)
+        return inspection.document(container, volumes, str(directory), _apparmor_profile(directory))
 
     def update(self, ref: str, change: Callable[[Limits], Limits]) -> LimitsChanged:
         """Change the limits of a container, in the kernel at once when it runs; all or nothing.
@@ -387,6 +388,14 @@ class Containers:
         for container_id in gone:
             self.remove(container_id)
         return gone
+
+
+def _apparmor_profile(bundle: Path) -> str:
+    """Return the AppArmor profile that a container last started with; empty for none."""
+    try:
+        return str(records.load_json(bundle / "config.json")["process"].get("apparmorProfile") or "")
+    except FileNotFoundError:
+        return ""
 
 
 def _exec_process(bundle: Path, spec: ExecSpec) -> dict[str, Any]:
