@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from engine.containers import identifiers
 from engine.errors import Conflict, InvalidArgument
 from engine.oci import sysctls
+from engine.sandbox.users import LARGEST_ID
 
 if TYPE_CHECKING:
     from engine.containers.records import Registry, State
@@ -21,6 +22,8 @@ _MODES = {
     "cgroup": ("", "private", "host"),
 }
 _JOINABLE = ("pid", "ipc")
+ULIMITS = ("core", "cpu", "data", "fsize", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime",
+    "sigpending", "stack")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,18 @@ def check(spec: ContainerSpec) -> None:
     _check_user_namespace(spec, asked)
     sysctls.check(spec.sysctls, has_own_network=not asked["network"],
         has_own_ipc=asked["ipc"] in ("", "private", "shareable", "none"))  # fmt: skip
+    _check_numbers(spec)
+
+
+def _check_numbers(spec: ContainerSpec) -> None:
+    for limit in spec.ulimits:
+        if limit.name not in ULIMITS:
+            raise InvalidArgument(f"invalid ulimit {limit.name!r}: one of {', '.join(ULIMITS)}")
+        if min(limit.soft, limit.hard) < -1 or (limit.hard != -1 and not -1 < limit.soft <= limit.hard):
+            raise InvalidArgument(f"the soft limit of ulimit {limit.name} must not be above the hard limit")
+    for group in spec.group_add:
+        if not group or (group.isascii() and group.isdigit() and int(group) > LARGEST_ID):
+            raise InvalidArgument(f"invalid group {group!r}: a name, or a number up to {LARGEST_ID}")
     if spec.oom_score_adj is not None and not -1000 <= spec.oom_score_adj <= 1000:
         raise InvalidArgument("the OOM score adjustment must be between -1000 and 1000")
 

@@ -146,9 +146,9 @@ def _short(name: str) -> str:
 def process_of(spec: ContainerSpec, settings: ImageSettings, place: Place) -> Document:
     """Return `process`; names of users and groups are left to be looked up inside ("username", "groupNames")."""
     capabilities = list(capabilities_of(spec, place.capabilities))
-    numbers = [int(group) for group in spec.group_add if group.isdigit()]
+    numbers = [int(group) for group in spec.group_add if _is_number(group)]
     numbers += [gid for _, edits in place.edits for gid in edits.additional_gids]
-    names = [group for group in spec.group_add if not group.isdigit()]
+    names = [group for group in spec.group_add if not _is_number(group)]
     process: Document = {
         "terminal": spec.tty,
         "user": {"uid": 0, "gid": 0, "username": spec.user if spec.user is not None else settings.user,
@@ -167,6 +167,10 @@ def process_of(spec: ContainerSpec, settings: ImageSettings, place: Place) -> Do
     if spec.oom_score_adj is not None:
         process["oomScoreAdj"] = spec.oom_score_adj
     return {name: value for name, value in process.items() if value not in ("", []) or name == "args"}
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def _unsigned(value: int) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import socket
 
 from engine.linux import capabilities, inside, procfs, syscalls
@@ -92,6 +93,7 @@ def _made_by_child(make: Callable[[], int]) -> int:
     pid = os.fork()
     if pid == 0:
         try:
+            syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
             syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
             protocol.send_message(theirs, b"ok", [make()])
         except OSError as error:

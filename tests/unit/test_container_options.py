@@ -4,15 +4,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from engine.containers import isolation
 from engine.errors import EngineError, InvalidArgument, NotSupported
+from engine.images.images import _settings as image_settings
 from engine.linux.capabilities import NAMES
 from engine.model.container import ContainerSpec, Device, Mount, RestartPolicy, Ulimit
 from engine.model.health import HealthCheck
 from engine.model.image import ImageSettings
 from engine.oci import cdi, devices, runtime_config
+from engine.oci.manifest import Settings
 from engine.oci.runtime_config import Bind, Place
 from tuicon.cli import parser, spec
 from tuicon.cli.failure import Usage
@@ -70,7 +73,7 @@ def test_flags_become_the_specification() -> None:
     "words",
     [
         ("--security-opt", "nonsense"), ("--security-opt", "seccomp=/no/such/file"), ("--ulimit", "nofile"),
-        ("--ulimit", "files=1"), ("--ulimit", "nofile=5:4"), ("--ulimit", "nofile=-1:4"), ("--device", "zero"),
+ ("--ulimit", "nofile=a"), ("--device", "zero"),
         ("--device", "/dev/zero:/a:r:x"), ("--restart", "sometimes"), ("--restart", "always:3"), ("--sysctl", "a"),
         ("--health-interval", "1us"), ("--no-healthcheck", "--health-cmd", "x"), ("--log-opt", "colour=red"),
         ("--log-driver", "none", "--log-opt", "max-size=1m"), ("--health-retries", "-1"), ("--oom-score-adj", "x"),
@@ -103,6 +106,8 @@ def test_files_of_variables_follow_dockers_rules(tmp_path: Path, monkeypatch: py
         {"userns": "auto", "pid_mode": "host"}, {"uts_mode": "host", "hostname": "x"},
         {"network": "container:x", "hostname": "y"}, {"network": "container:x", "dns": ("1.1.1.1",)},
         {"network": "container:x", "extra_hosts": ("a:1.1.1.1",)}, {"oom_score_adj": 1001},
+        {"ulimits": (Ulimit("files", 1, 1),)}, {"ulimits": (Ulimit("nofile", 5, 4),)}, {"ulimits": (Ulimit("nofile", -1, 4),)},
+        {"group_add": ("4294967295",)}, {"group_add": ("",)},
         {"sysctls": {"kernel.core_pattern": "|/x"}}, {"sysctls": {"kernel/hostname": "x"}},
         {"sysctls": {"net.ipv4.ip_forward": "1"}, "network": "host"}, {"sysctls": {"kernel.msgmax": "1"}, "ipc_mode": "host"},
         {"sysctls": {"net./../kernel/core_pattern": "x"}}, {"sysctls": {"net": "x"}}, {"sysctls": {"vm.swappiness": "1"}},
@@ -232,5 +237,12 @@ def test_of_two_cdi_files_the_later_directory_wins_and_one_directory_must_agree(
     ],
 )  # fmt: skip
 def test_errors_of_cdi_name_the_file(data: bytes) -> None:
-    with pytest.raises(EngineError, match="/etc/cdi/bad.json"):
+    with pytest.raises(EngineError, match=r"/etc/cdi/bad\.json"):
         cdi.edits_for(["a/b=x"], [cdi.SpecFile("/etc/cdi/bad.json", 0, cdi.decode(data, "/etc/cdi/bad.json"))])
+
+
+def test_the_health_check_of_an_image_is_read() -> None:
+    check = {"Test": ["CMD", "probe"], "Interval": 30_000_000_000, "Timeout": 500_000_000, "Retries": 4}
+    settings = msgspec.convert({"Healthcheck": check}, Settings)
+    assert image_settings(settings).health == HealthCheck(("CMD", "probe"), interval=30.0, timeout=0.5, retries=4)
+    assert image_settings(None).health == HealthCheck()

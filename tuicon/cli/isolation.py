@@ -10,9 +10,6 @@ from engine.model.container import ContainerSpec, Device, Ulimit
 from tuicon.cli.failure import Usage
 from tuicon.cli.words import add_flag, add_list, pairs
 
-_ULIMITS = ("core", "cpu", "data", "fsize", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime",
-    "sigpending", "stack")  # fmt: skip
-
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add docker's flags."""
@@ -123,16 +120,11 @@ def parse_ulimit(text: str) -> Ulimit:
         Usage: It is malformed.
     """
     name, _, value = text.partition("=")
-    if name not in _ULIMITS:
-        raise Usage(f"invalid ulimit {text!r}: the name must be one of {', '.join(_ULIMITS)}")
     soft, colon, hard = value.partition(":")
     try:
-        found = Ulimit(name, int(soft), int(hard if colon else soft))
+        return Ulimit(name, int(soft), int(hard if colon else soft))
     except ValueError:
         raise Usage(f"invalid ulimit {text!r}: expected NAME=SOFT[:HARD] with numbers, -1 for none") from None
-    if min(found.soft, found.hard) < -1 or (found.hard != -1 and not -1 < found.soft <= found.hard):
-        raise Usage(f"invalid ulimit {text!r}: the soft limit must not be above the hard limit")
-    return found
 
 
 def _sysctls(items: list[str]) -> dict[str, str]:
