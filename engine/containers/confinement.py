@@ -48,12 +48,11 @@ class Confinement:
             if wanted in ("", BUILTIN):
                 return {}, ""
             raise NotSupported("a seccomp profile cannot be used: libseccomp2 is not installed")
-        document = _resolved("" if wanted == BUILTIN else wanted, capabilities)
-        return document, self._compiled(document)
+        document, key = _resolved("" if wanted == BUILTIN else wanted, capabilities)
+        return document, self._compiled(document, key)
 
-    def _compiled(self, document: Document) -> str:
-        key = hashlib.sha256(f"{seccomp.version()} {os.uname().machine} ".encode() + msgspec.json.encode(document))
-        path = self._directory / key.hexdigest()[:32]
+    def _compiled(self, document: Document, key: str) -> str:
+        path = self._directory / key
         if not path.exists():
             try:
                 program = seccomp.compile_filter(document)
@@ -94,18 +93,25 @@ class Confinement:
 
 
 @lru_cache(maxsize=64)
-def _resolved(profile: str, capabilities: tuple[str, ...]) -> Document:
-    """Return `linux.seccomp` of a profile's text, or of the default one."""
+def _resolved(profile: str, capabilities: tuple[str, ...]) -> tuple[Document, str]:
+    """Return `linux.seccomp` of a profile's text, or of the default one, and the name of its compiled filter."""
     host = os.uname()
     major, minor = host.release.split("-")[0].split(".")[:2]
     kernel = (int(major), int("".join(digit for digit in minor if digit.isdigit()) or 0))
-    if not profile:
-        return seccomp_profile.default_profile(capabilities, host.machine, kernel)
+    if profile:
+        document = seccomp_profile.load_profile(_parsed(profile), capabilities, host.machine, kernel)
+    else:
+        document = seccomp_profile.default_profile(capabilities, host.machine, kernel)
+    salt = f"{seccomp.version()} {host.machine} ".encode()
+    return document, hashlib.sha256(salt + msgspec.json.encode(document)).hexdigest()[:32]
+
+
+def _parsed(profile: str) -> Document:
     try:
-        document = json.loads(profile)
+        document: Document = json.loads(profile)
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"the seccomp profile is not JSON: {error}") from error
-    return seccomp_profile.load_profile(document, capabilities, host.machine, kernel)
+    return document
 
 
 @lru_cache(maxsize=1)

@@ -228,10 +228,10 @@ class Creator:
 
     def _files(self, record: Record) -> tuple[Bind, ...]:
         """Return the binds of resolv.conf, hostname and hosts; those who share a network share the files."""
-        owner = record.id
-        while (network := self._registry.record(owner).spec.network).startswith(CONTAINER):
-            owner = network.removeprefix(CONTAINER)
-        directory = self._paths.container(owner)
+        owner = record
+        while owner.spec.network.startswith(CONTAINER):
+            owner = self._registry.record(owner.spec.network.removeprefix(CONTAINER))
+        directory = self._paths.container(owner.id)
         return tuple(Bind(str(directory / name), f"/etc/{name}") for name in ("resolv.conf", "hostname", "hosts"))
 
     def _binds(self, record: Record) -> tuple[Bind, ...]:

@@ -47,6 +47,7 @@ def document(container: Container, volumes: list[dict[str, Any]], directory: str
         "RestartCount": container.restart_count,
         "Driver": "overlay2",
         "Platform": "linux",
+        "MountLabel": "",
         "ProcessLabel": spec.selinux_label,
         "AppArmorProfile": apparmor,
         "LogPath": container.log_path,
@@ -115,8 +116,8 @@ def _isolation(spec: ContainerSpec) -> dict[str, Any]:
     return {
         "Privileged": spec.privileged,
         "ReadonlyRootfs": spec.read_only,
-        "CapAdd": [*spec.cap_add] or None,
-        "CapDrop": [*spec.cap_drop] or None,
+        "CapAdd": _capabilities(spec.cap_add),
+        "CapDrop": _capabilities(spec.cap_drop),
         "SecurityOpt": _security_options(spec) or None,
         "MaskedPaths": masked,
         "ReadonlyPaths": protected,
@@ -137,6 +138,11 @@ def _isolation(spec: ContainerSpec) -> dict[str, Any]:
         "Sysctls": spec.sysctls or None,
         "OomScoreAdj": spec.oom_score_adj or 0,
     }  # fmt: skip
+
+
+def _capabilities(names: tuple[str, ...]) -> list[str] | None:
+    short = [name.upper().removeprefix("CAP_") for name in names]
+    return [name if name == runtime_config.ALL else f"CAP_{name}" for name in short] or None
 
 
 def _security_options(spec: ContainerSpec) -> list[str]:

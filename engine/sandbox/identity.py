@@ -47,8 +47,8 @@ def user_namespace(uids: list[Document], gids: list[Document]) -> int:
     pid = os.fork()
     if pid == 0:
         try:
-            syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
             syscalls.unshare(syscalls.CLONE_NEWUSER)
+            syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
             os.write(made, b"u")
             signal.pause()
         finally:
