@@ -194,7 +194,7 @@ class Creator:
         uids, gids, ids_lease = self._identifiers.mappings(spec.userns, record.id)
         endpoints, leases, gateway = self._attach(record)
         hostname = self._hostname(record)
-        owner = uids[0]["hostID"] if uids else 0
+        owner = (uids[0]["hostID"], gids[0]["hostID"]) if uids else (0, 0)
         self._write_files(directory, spec, hostname, tuple(str(item["address"]) for item in endpoints), gateway, owner)
         place = runtime_config.Place(
             rootfs=str(running / "rootfs"), hostname=hostname, binds=(*self._files(record), *self._binds(record)),
@@ -249,8 +249,9 @@ class Creator:
 
     @staticmethod
     def _write_files(
-        directory: Path, spec: ContainerSpec, hostname: str, addresses: tuple[str, ...], gateway: str, owner: int
-    ) -> None:
+        directory: Path, spec: ContainerSpec, hostname: str, addresses: tuple[str, ...], gateway: str,
+        owner: tuple[int, int],
+    ) -> None:  # fmt: skip
         host = resolver.host_resolv_conf()
         texts = {
             "hostname": hostname + "\n",
@@ -259,8 +260,8 @@ class Creator:
         }
         for name, text in texts.items():
             files.write_atomic(directory / name, text.encode(), 0o644)
-            if owner:
-                os.chown(directory / name, owner, owner)
+            if owner != (0, 0):
+                os.chown(directory / name, *owner)
 
     def _monitor(
         self, record: Record, image: Image, endpoints: list[dict[str, Any]], leases: list[str]

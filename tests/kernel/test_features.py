@@ -158,7 +158,7 @@ def test_a_container_has_what_the_flags_of_a_process_say(engine: Engine) -> None
         "sysctls": {"net.ipv4.ip_forward": "1", "kernel/msgmax": "4321"}, "shm_size": 1 << 20, "read_only": True,
         "mounts": (Mount("tmpfs", "/scratch", options=("size=64k", "exec")),), "mask": ("/etc/passwd",),
         "unmask": ("/proc/sys",), "domainname": "example.org", "no_new_privileges": False,
-        "apparmor": "unconfined",
+        "apparmor": "unconfined", "annotations": {"org.example.k": "v"},
     }  # fmt: skip
     with running(engine, **more) as container:
         status = status_of(container.pid)
@@ -185,6 +185,7 @@ def test_a_container_has_what_the_flags_of_a_process_say(engine: Engine) -> None
         assert found["GroupAdd"] == ["daemon", "4242"]
         assert found["Sysctls"]["net.ipv4.ip_forward"] == "1"
         assert "/etc/passwd" in found["MaskedPaths"]
+        assert found["Annotations"] == {"org.example.k": "v"}
 
 
 def test_exec_has_the_containers_rights_unless_it_is_privileged(engine: Engine) -> None:
