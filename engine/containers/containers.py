@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from engine.containers.records import Record, Registry
+from engine.containers.records import Registry
 from engine.errors import Conflict, InvalidArgument, NotFound, StoreError
 from engine.model.container import Container, ContainerSpec, ExecSpec, LogEntry, Process
 from engine.model.limits import Limits, LimitsChanged
@@ -66,7 +67,9 @@ class Containers:
     def _creator(self) -> Creator:
         from engine.containers.create import Creator
 
-        return Creator(self._paths, self._journal, self._rooms.images, self._rooms.networks, self._rooms.volumes)
+        return Creator(
+            self._paths, self._journal, self._registry, self._rooms.images, self._rooms.networks, self._rooms.volumes
+        )
 
     @cached_property
     def _lifecycle(self) -> Lifecycle:
@@ -237,9 +240,11 @@ class Containers:
         if not spec.command:
             raise InvalidArgument("no command was given")
         exec_id = os.urandom(16).hex()
+        bundle = self._paths.container(container_id)
         request = {
             "action": "exec", "id": container_id, "name": record.name, "exec_id": exec_id, "pid": state.pid,
-            "pid_start": state.pid_start, "cgroup": state.cgroup, "process": self._exec_process(record, spec),
+            "pid_start": state.pid_start, "cgroup": state.cgroup, "process": _exec_process(bundle, spec),
+            "seccomp": records.load_json(bundle / "monitor.json").get("seccomp") or "",
             "tty": spec.tty, "stdin": spec.interactive, "size": list(size) if size else None,
             "journal": str(self._paths.journal),
         }  # fmt: skip
@@ -260,21 +265,6 @@ class Containers:
         if not spec.interactive:
             session.close_stdin()
         return session
-
-    def _exec_process(self, record: Record, spec: ExecSpec) -> dict[str, Any]:
-        from engine.oci import runtime_config
-
-        settings = self._rooms.images.get(record.image_id).settings
-        rights = replace(record.spec, privileged=record.spec.privileged or spec.privileged)
-        hostname = record.spec.hostname or record.id[:12]
-        process = runtime_config.process_of(replace(rights, tty=spec.tty), settings, hostname)
-        process["args"] = list(spec.command)
-        process["env"] = [*process["env"], *spec.env]
-        if spec.user is not None:
-            process["user"] = {"uid": 0, "gid": 0, "username": spec.user}
-        if spec.workdir:
-            process["cwd"] = spec.workdir
-        return process
 
     def attach(self, ref: str) -> Session:
         """Attach to a running container: its output from now on, and its input when the caller writes.
@@ -362,7 +352,8 @@ class Containers:
             volumes.append(
                 {"Type": "volume", "Name": name, "Source": mountpoint, "Destination": target, "RW": not read_only}
             )
-        return inspection.document(container, volumes, str(self._paths.container(container.id)))
+        directory = self._paths.container(container.id)
+        return inspection.document(container, volumes, str(directory), _apparmor_profile(directory))
 
     def update(self, ref: str, change: Callable[[Limits], Limits]) -> LimitsChanged:
         """Change the limits of a container, in the kernel at once when it runs; all or nothing.
@@ -419,6 +410,38 @@ class Containers:
         for container_id in gone:
             self.remove(container_id)
         return gone
+
+
+def _apparmor_profile(bundle: Path) -> str:
+    """Return the AppArmor profile that a container last started with; empty for none."""
+    try:
+        return str(records.load_json(bundle / "config.json")["process"].get("apparmorProfile") or "")
+    except FileNotFoundError:
+        return ""
+
+
+def _exec_process(bundle: Path, spec: ExecSpec) -> dict[str, Any]:
+    """Return `process` of one more command: the container's, with what is asked for."""
+    process: dict[str, Any] = records.load_json(bundle / "config.json")["process"]
+    process |= {"terminal": spec.tty, "args": list(spec.command), "env": [*process["env"], *spec.env]}
+    if spec.tty and not any(item.startswith("TERM=") for item in process["env"]):
+        process["env"].append("TERM=xterm")
+    if spec.user is not None:
+        process["user"] = {**process["user"], "username": spec.user}
+    if spec.workdir:
+        process["cwd"] = spec.workdir
+    if spec.privileged:
+        from engine.linux import capabilities
+
+        every = [f"CAP_{name}" for name in capabilities.available()]
+        process["capabilities"] = {
+            **process["capabilities"],
+            **dict.fromkeys(("bounding", "effective", "permitted"), every),
+        }
+        process["noNewPrivileges"] = False
+        if process.get("apparmorProfile"):
+            process["apparmorProfile"] = "unconfined"
+    return process
 
 
 def _difference(before: Limits, after: Limits) -> dict[str, str]:

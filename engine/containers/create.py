@@ -9,17 +9,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from engine.containers import names
-from engine.containers.records import Record
+from engine.containers import devices, isolation, names
+from engine.containers.confinement import Confinement
+from engine.containers.identifiers import Identifiers
+from engine.containers.isolation import CONTAINER, Shared
+from engine.containers.records import Record, Registry
 from engine.errors import Conflict, InvalidArgument
 from engine.images.images import ImageStore
-from engine.linux import files
+from engine.linux import capabilities, files
 from engine.linux.cgroup.devices import block_device
 from engine.model.container import ContainerSpec
 from engine.model.image import Image
 from engine.networks import resolver
 from engine.networks.networks import NetworkStore
 from engine.oci import resources, runtime_config
+from engine.oci.runtime_config import Bind
 from engine.store import records
 from engine.store.journal import Journal
 from engine.store.paths import Paths
@@ -33,10 +37,14 @@ class Creator:
     """Makes containers from specifications."""
 
     def __init__(
-        self, paths: Paths, journal: Journal, images: ImageStore, networks: NetworkStore, volumes: VolumeStore
-    ) -> None:
+        self, paths: Paths, journal: Journal, registry: Registry, images: ImageStore, networks: NetworkStore,
+        volumes: VolumeStore,
+    ) -> None:  # fmt: skip
         self._paths = paths
         self._journal = journal
+        self._registry = registry
+        self._confinement = Confinement(paths)
+        self._identifiers = Identifiers(paths, registry.is_running)
         self._images = images
         self._networks = networks
         self._volumes = volumes
@@ -51,13 +59,9 @@ class Creator:
         if spec.name:
             names.check(spec.name)
         image = self._images.get(spec.image)
-        resources.validate(spec.limits, os.cpu_count() or 1)
         command = runtime_config.command_of(spec, image.settings)
-        runtime_config.capabilities_of(spec)
-        self._networks.get(spec.network)
         stop_signal = spec.stop_signal or image.settings.stop_signal or "TERM"
-        signal_number(stop_signal)
-        _check_mounts(spec)
+        spec = self._check(spec, stop_signal)
         container_id = os.urandom(32).hex()
         made: list[str] = []
         name = ""
@@ -78,6 +82,22 @@ class Creator:
                 raise
         self._journal.append("container", "create", container_id, name, image=spec.image)
         return container_id
+
+    def _check(self, spec: ContainerSpec, stop_signal: str) -> ContainerSpec:
+        """Refuse what cannot work before anything is made; return the specification with ids for names."""
+        signal_number(stop_signal)
+        resources.validate(spec.limits, os.cpu_count() or 1)
+        isolation.check(spec)
+        _check_mounts(spec)
+        _check_policies(spec)
+        devices.granted(spec)
+        self._confinement.apparmor(spec)
+        self._confinement.check_label(spec.selinux_label)
+        self._confinement.seccomp(spec, runtime_config.capabilities_of(spec, capabilities.available()))
+        spec = isolation.resolve(spec, self._registry)
+        if not spec.network.startswith(CONTAINER):
+            self._networks.get(spec.network)
+        return spec
 
     def _take_name(self, wanted: str, container_id: str) -> str:
         for attempt in range(_TRIES):
@@ -162,40 +182,81 @@ class Creator:
         staged.rename(self._paths.container(record.id))
 
     def prepare_start(self, record: Record) -> None:
-        """Write what the monitor needs: config.json, monitor.json, hosts, hostname, resolv.conf; lease addresses."""
+        """Write what the monitor needs: config.json, monitor.json, hosts, hostname, resolv.conf; lease addresses and ids.
+
+        Raises:
+            Conflict: A container whose namespaces are to be shared is not running.
+            EngineError: Something that was asked for has gone since the container was created.
+        """
         spec, directory = record.spec, self._paths.container(record.id)
         image = self._images.get(record.image_id)
+        shared = isolation.namespaces(spec, self._registry)
+        granted = devices.granted(spec)
+        available = capabilities.available()
+        seccomp, compiled = self._confinement.seccomp(spec, runtime_config.capabilities_of(spec, available))
         running = self._paths.running(record.id)
         running.joinpath("rootfs").mkdir(parents=True, exist_ok=True, mode=0o700)
-        network = self._networks.get(spec.network)
-        endpoints, leases = [], []
-        if network.driver == "bridge":
-            endpoint, network, lease = self._networks.prepare(network.name, record.id)
-            endpoints.append({**asdict(endpoint), "bridge": network.bridge, "mtu": network.mtu})
-            leases.append(str(lease))
-        hostname = spec.hostname or (os.uname().nodename if network.driver == "host" else record.id[:12])
-        self._write_files(directory, spec, hostname, tuple(str(item["address"]) for item in endpoints), network.gateway)
+        uids, gids, ids_lease = self._identifiers.mappings(spec.userns, record.id)
+        endpoints, leases, gateway = self._attach(record)
+        hostname = self._hostname(record)
+        owner = (uids[0]["hostID"], gids[0]["hostID"]) if uids else (0, 0)
+        self._write_files(directory, spec, hostname, tuple(str(item["address"]) for item in endpoints), gateway, owner)
         place = runtime_config.Place(
-            rootfs=str(running / "rootfs"),
-            hostname=hostname,
-            files=tuple((str(directory / name), f"/etc/{name}") for name in ("resolv.conf", "hostname", "hosts")),
-            binds=self._binds(record),
-            has_own_network=network.driver != "host",
-            resources=resources.resources(record.limits, block_device),
-        )
+            rootfs=str(running / "rootfs"), hostname=hostname, binds=(*self._files(record), *self._binds(record)),
+            namespaces=shared.namespaces, resources=resources.resources(record.limits, block_device),
+            uid_mappings=uids, gid_mappings=gids, capabilities=available, nodes=granted.nodes,
+            device_rules=granted.rules, seccomp=seccomp, apparmor=self._confinement.apparmor(spec), edits=granted.edits,
+        )  # fmt: skip
         config = runtime_config.runtime_config(spec, image.settings, place)
         records.save(directory / "config.json", config)
-        records.save(directory / "monitor.json", self._monitor(record, image, endpoints, leases))
+        leases += [str(ids_lease)] if ids_lease else []
+        settings = self._monitor(record, image, endpoints, leases)
+        records.save(directory / "monitor.json", {**settings, "seccomp": compiled, **_sharing(shared)})
 
-    def _binds(self, record: Record) -> tuple[tuple[str, str, bool], ...]:
-        binds = [(mount.source, mount.target, mount.read_only) for mount in record.spec.mounts if mount.kind == "bind"]
-        volumes = ((self._volumes.get(name).mountpoint, target, ro) for name, target, ro, _ in record.volumes)
-        return tuple(sorted([*binds, *volumes], key=lambda bind: bind[1]))
+    def _attach(self, record: Record) -> tuple[list[dict[str, Any]], list[str], str]:
+        """Lease addresses; return the endpoints, the leases and the gateway."""
+        if record.spec.network.startswith(CONTAINER):
+            return [], [], ""
+        network = self._networks.get(record.spec.network)
+        if network.driver != "bridge":
+            return [], [], network.gateway
+        endpoint, network, lease = self._networks.prepare(network.name, record.id)
+        return [{**asdict(endpoint), "bridge": network.bridge, "mtu": network.mtu}], [str(lease)], network.gateway
+
+    def _hostname(self, record: Record) -> str:
+        spec = record.spec
+        if spec.network.startswith(CONTAINER):
+            return self._hostname(self._registry.record(spec.network.removeprefix(CONTAINER)))
+        if spec.hostname:
+            return spec.hostname
+        return os.uname().nodename if "host" in (spec.network, spec.uts_mode) else record.id[:12]
+
+    def _files(self, record: Record) -> tuple[Bind, ...]:
+        """Return the binds of resolv.conf, hostname and hosts; those who share a network share the files."""
+        owner = record
+        while owner.spec.network.startswith(CONTAINER):
+            owner = self._registry.record(owner.spec.network.removeprefix(CONTAINER))
+        directory = self._paths.container(owner.id)
+        return tuple(Bind(str(directory / name), f"/etc/{name}") for name in ("resolv.conf", "hostname", "hosts"))
+
+    def _binds(self, record: Record) -> tuple[Bind, ...]:
+        given = [
+            Bind(mount.source, mount.target, mount.read_only,
+                tuple(option for option in mount.options if option != "idmap"), "idmap" in mount.options)
+            for mount in record.spec.mounts if mount.kind == "bind"
+        ]  # fmt: skip
+        volumes = (
+            Bind(self._volumes.get(name).mountpoint, target, read_only, is_mapped=True)
+            for name, target, read_only, _ in record.volumes
+        )
+        targets = {bind.target for bind in given}
+        return (*given, *(volume for volume in volumes if volume.target not in targets))
 
     @staticmethod
     def _write_files(
-        directory: Path, spec: ContainerSpec, hostname: str, addresses: tuple[str, ...], gateway: str
-    ) -> None:
+        directory: Path, spec: ContainerSpec, hostname: str, addresses: tuple[str, ...], gateway: str,
+        owner: tuple[int, int],
+    ) -> None:  # fmt: skip
         host = resolver.host_resolv_conf()
         texts = {
             "hostname": hostname + "\n",
@@ -204,6 +265,8 @@ class Creator:
         }
         for name, text in texts.items():
             files.write_atomic(directory / name, text.encode(), 0o644)
+            if owner != (0, 0):
+                os.chown(directory / name, *owner)
 
     def _monitor(
         self, record: Record, image: Image, endpoints: list[dict[str, Any]], leases: list[str]
@@ -219,7 +282,7 @@ class Creator:
                 "upper": str(directory / "upper"),
                 "work": str(directory / "work"),
             },
-            "cgroup": cgroup_name(self._paths, record.id),
+            "cgroup": cgroup_name(self._paths, record.id, record.spec.cgroup_parent),
             "log": {
                 "path": str(directory / "log.json"),
                 "driver": record.spec.log.driver,
@@ -243,9 +306,25 @@ class Creator:
         }
 
 
-def cgroup_name(paths: Paths, container_id: str) -> str:
-    """Return the name of a container's cgroup below the engine's place in each hierarchy."""
-    return f"{paths.host_name}/{container_id}"
+def cgroup_name(paths: Paths, container_id: str, parent: str = "") -> str:
+    """Return the name of a container's cgroup: below the engine's place in each hierarchy, or in a group of the user's."""
+    return f"/{parent.strip('/')}/{container_id}" if parent else f"{paths.host_name}/{container_id}"
+
+
+def _sharing(shared: Shared) -> dict[str, Any]:
+    """Return what the monitor must know of other containers; it checks that they are still the same."""
+    found: dict[str, Any] = {"donors": shared.donors, "memory_of": shared.memory_of}
+    return {name: value for name, value in found.items() if value}
+
+
+def _check_policies(spec: ContainerSpec) -> None:
+    if spec.auto_remove and spec.restart.name != "no":
+        raise InvalidArgument("a container that is removed when it ends cannot have a restart policy")
+    parts = spec.cgroup_parent.strip("/").split("/")
+    if spec.cgroup_parent and any(part in ("", ".", "..") for part in parts):
+        raise InvalidArgument(f"invalid cgroup parent {spec.cgroup_parent!r}: expected a path such as /tenants/blue")
+    if spec.shm_size <= 0:
+        raise InvalidArgument("the size of /dev/shm must be above 0")
 
 
 def _check_mounts(spec: ContainerSpec) -> None:

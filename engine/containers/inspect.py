@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.model.container import Container
+from engine.model.container import Container, ContainerSpec, LogOptions, Mount
+from engine.model.health import Health, HealthCheck
+from engine.oci import runtime_config
 
 _NEVER = "0001-01-01T00:00:00Z"
 
 
-def document(container: Container, volumes: list[dict[str, Any]], directory: str) -> dict[str, Any]:
-    """Return what `docker inspect` would print, as far as it applies."""
+def document(container: Container, volumes: list[dict[str, Any]], directory: str, apparmor: str = "") -> dict[str, Any]:
+    """Return what `docker inspect` would print, as far as it applies.
+
+    Args:
+        container: The container.
+        volumes: Its volumes, in docker's shape.
+        directory: Its bundle.
+        apparmor: The AppArmor profile it last started with.
+    """
     spec, limits = container.spec, container.limits
     started = container.started_at.isoformat() if container.started_at else _NEVER
     finished = container.finished_at.isoformat() if container.finished_at else _NEVER
@@ -31,32 +40,21 @@ def document(container: Container, volumes: list[dict[str, Any]], directory: str
             "Error": container.error,
             "StartedAt": started,
             "FinishedAt": finished,
+            **({"Health": _health_state(container.health)} if container.health else {}),
         },
         "Image": container.image_id,
         "Name": f"/{container.name}",
         "RestartCount": container.restart_count,
         "Driver": "overlay2",
         "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": spec.selinux_label,
+        "AppArmorProfile": apparmor,
         "LogPath": container.log_path,
         "HostnamePath": f"{directory}/hostname",
         "HostsPath": f"{directory}/hosts",
         "ResolvConfPath": f"{directory}/resolv.conf",
-        "HostConfig": {
-            "NetworkMode": spec.network,
-            "Binds": [f"{mount.source}:{mount.target}" for mount in spec.mounts if mount.kind == "bind"] or None,
-            "AutoRemove": spec.auto_remove,
-            "Privileged": spec.privileged,
-            "ReadonlyRootfs": spec.read_only,
-            "CapAdd": [*spec.cap_add] or None,
-            "CapDrop": [*spec.cap_drop] or None,
-            "Dns": [*spec.dns],
-            "ExtraHosts": [*spec.extra_hosts] or None,
-            "ShmSize": spec.shm_size,
-            "Tmpfs": {mount.target: ",".join(mount.options) for mount in spec.mounts if mount.kind == "tmpfs"},
-            "LogConfig": {"Type": spec.log.driver, "Config": {}},
-            "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
-            **_limits(container),
-        },
+        "HostConfig": {**_host_config(spec), **_isolation(spec), **_limits(container)},
         "Mounts": [
             *volumes,
             *({"Type": "bind", "Source": mount.source, "Destination": mount.target, "RW": not mount.read_only}
@@ -76,10 +74,106 @@ def document(container: Container, volumes: list[dict[str, Any]], directory: str
             "Labels": spec.labels,
             "StopSignal": spec.stop_signal or "",
             "StopTimeout": spec.stop_timeout,
+            **({"Healthcheck": _health_check(spec.health)} if spec.health != HealthCheck() else {}),
         },
         "NetworkSettings": {"Networks": _networks(container)},
         "GraphDriver": {"Name": "overlay2", "Data": {"UpperDir": f"{directory}/upper", "WorkDir": f"{directory}/work"}},
         "Limits": {"EffectiveCpus": limits.effective_cpus},
+    }  # fmt: skip
+
+
+def _host_config(spec: ContainerSpec) -> dict[str, Any]:
+    return {
+        "NetworkMode": spec.network,
+        "Binds": [_bind(mount) for mount in spec.mounts if mount.kind == "bind"] or None,
+        "AutoRemove": spec.auto_remove,
+        "Dns": [*spec.dns],
+        "DnsSearch": [*spec.dns_search],
+        "ExtraHosts": [*spec.extra_hosts] or None,
+        "ShmSize": spec.shm_size,
+        "Tmpfs": {mount.target: ",".join(mount.options) for mount in spec.mounts if mount.kind == "tmpfs"},
+        "LogConfig": {"Type": spec.log.driver, "Config": _log_options(spec.log)},
+        "RestartPolicy": {"Name": spec.restart.name, "MaximumRetryCount": spec.restart.attempts},
+        "Runtime": spec.runtime,
+        "Init": spec.init,
+        "Annotations": spec.annotations or None,
+    }
+
+
+def _bind(mount: Mount) -> str:
+    options = [*mount.options, *(["ro"] if mount.read_only else [])]
+    return f"{mount.source}:{mount.target}" + (f":{','.join(options)}" if options else "")
+
+
+def _log_options(log: LogOptions) -> dict[str, str]:
+    options = {"max-size": str(log.max_size or ""), "max-file": str(log.max_file) if log.max_size else "", "tag": log.tag,
+        "labels": ",".join(log.labels), "env": ",".join(log.env)}  # fmt: skip
+    return {name: value for name, value in options.items() if value}
+
+
+def _isolation(spec: ContainerSpec) -> dict[str, Any]:
+    masked, protected = runtime_config.hidden_paths(spec)
+    return {
+        "Privileged": spec.privileged,
+        "ReadonlyRootfs": spec.read_only,
+        "CapAdd": _capabilities(spec.cap_add),
+        "CapDrop": _capabilities(spec.cap_drop),
+        "SecurityOpt": _security_options(spec) or None,
+        "MaskedPaths": masked,
+        "ReadonlyPaths": protected,
+        "PidMode": spec.pid_mode,
+        "IpcMode": spec.ipc_mode or "private",
+        "UTSMode": spec.uts_mode,
+        "UsernsMode": spec.userns,
+        "CgroupnsMode": spec.cgroupns_mode or "private",
+        "CgroupParent": spec.cgroup_parent,
+        "GroupAdd": [*spec.group_add] or None,
+        "Devices": [
+            {"PathOnHost": device.source, "PathInContainer": device.target, "CgroupPermissions": device.permissions}
+            for device in spec.devices if device.target
+        ] or None,
+        "DeviceCgroupRules": [*spec.device_rules] or None,
+        "DeviceRequests": _device_requests(spec) or None,
+        "Ulimits": [{"Name": limit.name, "Soft": limit.soft, "Hard": limit.hard} for limit in spec.ulimits] or None,
+        "Sysctls": spec.sysctls or None,
+        "OomScoreAdj": spec.oom_score_adj or 0,
+    }  # fmt: skip
+
+
+def _capabilities(names: tuple[str, ...]) -> list[str] | None:
+    short = [name.upper().removeprefix("CAP_") for name in names]
+    return [name if name == runtime_config.ALL else f"CAP_{name}" for name in short] or None
+
+
+def _security_options(spec: ContainerSpec) -> list[str]:
+    options = {"seccomp": spec.seccomp, "apparmor": spec.apparmor, "label": spec.selinux_label,
+        "mask": ":".join(spec.mask), "unmask": ":".join(spec.unmask)}  # fmt: skip
+    found = [f"{name}={value}" for name, value in options.items() if value]
+    return found if spec.no_new_privileges else [*found, "no-new-privileges=false"]
+
+
+def _device_requests(spec: ContainerSpec) -> list[dict[str, Any]]:
+    names = [device.source for device in spec.devices if not device.target]
+    found: list[dict[str, Any]] = [{"Driver": "cdi", "DeviceIDs": names}] if names else []
+    return [*found, {"Driver": "", "Options": {"gpus": spec.gpus}}] if spec.gpus else found
+
+
+def _health_check(check: HealthCheck) -> dict[str, Any]:
+    times = {"Interval": check.interval, "Timeout": check.timeout, "StartPeriod": check.start_period,
+        "StartInterval": check.start_interval}  # fmt: skip
+    found: dict[str, Any] = {name: round(seconds * 1e9) for name, seconds in times.items() if seconds}
+    return {**({"Test": [*check.test]} if check.test else {}), **found,
+        **({"Retries": check.retries} if check.retries else {})}  # fmt: skip
+
+
+def _health_state(health: Health) -> dict[str, Any]:
+    return {
+        "Status": health.status, "FailingStreak": health.failing_streak,
+        "Log": [
+            {"Start": result.started_at.isoformat(), "End": result.finished_at.isoformat(),
+                "ExitCode": result.exit_code, "Output": result.output}
+            for result in health.log
+        ],
     }  # fmt: skip
 
 
@@ -101,6 +195,11 @@ def _limits(container: Container) -> dict[str, Any]:
         "MemorySwap": limits.memory_swap or 0,
         "PidsLimit": limits.pids,
         "BlkioWeight": limits.blkio_weight or 0,
+        "BlkioWeightDevice": [{"Path": weight.device, "Weight": weight.rate} for weight in limits.blkio_weight_devices],
+        "MemorySwappiness": limits.memory_swappiness,
+        "OomKillDisable": bool(limits.oom_kill_disable),
+        "CpuRealtimePeriod": limits.cpu_rt_period or 0,
+        "CpuRealtimeRuntime": limits.cpu_rt_runtime or 0,
         **{name: [{"Path": rate.device, "Rate": rate.rate} for rate in found] for name, found in rates.items()},
     }
 

@@ -115,10 +115,18 @@ class Lifecycle:
 
     def _sweep(self, container_id: str) -> None:
         """Remove what a killed monitor may have left: the cgroup and the state record."""
-        group = group_for(cgroup_name(self._paths, container_id))
+        group = self._group_by_name(container_id)
         group.kill()
         group.remove()
         self._paths.running(container_id).joinpath("state.json").unlink(missing_ok=True)
+
+    def _group_by_name(self, container_id: str) -> Group:
+        """Return the cgroup a container has by its record, whether it runs or not."""
+        try:
+            parent = self._registry.record(container_id).spec.cgroup_parent
+        except NotFound:  # --rm: the monitor was faster
+            parent = ""
+        return group_for(cgroup_name(self._paths, container_id, parent))
 
     def _give_back(self, container_id: str) -> None:
         self._networks.release(container_id)
@@ -263,7 +271,7 @@ class Lifecycle:
             if known.status is Status.PAUSED:
                 self._group(known.state).kill()
         elif force and self._registry.is_running(container_id):  # it is being started
-            group_for(cgroup_name(self._paths, container_id)).kill()
+            self._group_by_name(container_id).kill()
         with self.lock(container_id):
             state = self._registry.state(container_id)
             if state:

@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Callable
 
+from engine.containers import confinement
 from engine.containers.containers import Containers
 from engine.errors import EngineError, NotFound
 from engine.images.demo import REFERENCE
@@ -61,7 +62,7 @@ class System:
             containers_paused=statuses.count("paused"),
             containers_stopped=len(statuses) - statuses.count("running") - statuses.count("paused"),
             images=len(self._images.list()),
-            warnings=(*host.warnings(), *self._networks.warnings()),
+            warnings=(*host.warnings(), *confinement.warnings(), *self._networks.warnings()),
         )
 
     def check(self, *, repair: bool = False, deep: bool = False) -> Checked:

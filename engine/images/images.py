@@ -14,10 +14,11 @@ import msgspec
 
 from engine.errors import Ambiguous, Conflict, ImageError, InvalidArgument, NotFound
 from engine.linux import files
+from engine.model.health import HealthCheck
 from engine.model.image import Image, ImageSettings
 from engine.oci import digest as digests
 from engine.oci import reference as references
-from engine.oci.manifest import ImageConfig, Settings
+from engine.oci.manifest import Healthcheck, ImageConfig, Settings
 from engine.store import records
 from engine.store.blobs import Blobs
 from engine.store.journal import Journal
@@ -403,7 +404,16 @@ def _settings(found: Settings | None) -> ImageSettings:
         env=tuple(found.Env or ()), entrypoint=tuple(found.Entrypoint or ()), command=tuple(found.Cmd or ()),
         user=found.User or "", workdir=found.WorkingDir or "", labels=found.Labels or {},
         volumes=tuple(sorted(found.Volumes or ())), exposed_ports=tuple(sorted(found.ExposedPorts or ())),
-        stop_signal=found.StopSignal or "",
+        stop_signal=found.StopSignal or "", health=_health(found.Healthcheck),
+    )  # fmt: skip
+
+
+def _health(found: Healthcheck | None) -> HealthCheck:
+    if found is None:
+        return HealthCheck()
+    return HealthCheck(
+        test=tuple(found.Test or ()), interval=found.Interval / 1e9, timeout=found.Timeout / 1e9, retries=found.Retries,
+        start_period=found.StartPeriod / 1e9, start_interval=found.StartInterval / 1e9,
     )  # fmt: skip
 
 

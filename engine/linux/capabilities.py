@@ -23,6 +23,9 @@ DEFAULT = (
 """What docker gives a container by default."""
 
 
+_available: tuple[str, ...] = ()
+
+
 def mask_of(names: list[str]) -> int:
     """Return the bit mask of names with or without CAP_; unknown ones are left out, as runc does."""
     mask = 0
@@ -40,6 +43,17 @@ def last() -> int:
         return int(os.read(fd, 16))
     finally:
         os.close(fd)
+
+
+def available() -> tuple[str, ...]:
+    """Return the names that this process may give to others: those in its bounding set, read once."""
+    global _available  # noqa: PLW0603 - the set does not grow, and nobody here drops from it
+    if not _available:
+        with open("/proc/self/status", "rb") as file:
+            line = next(line for line in file if line.startswith(b"CapBnd:"))
+        mask = int(line.split()[1], 16)
+        _available = tuple(name for number, name in enumerate(NAMES) if mask >> number & 1)
+    return _available
 
 
 def drop_bounding(keep: int, last_capability: int) -> None:

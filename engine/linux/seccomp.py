@@ -50,6 +50,8 @@ _ARCHITECTURES = ("X86", "X86_64", "X32", "ARM", "AARCH64", "MIPS", "MIPS64", "M
 ACTIONS, OPERATORS, FLAGS = tuple(_ACTIONS), tuple(_OPERATORS), tuple(_FLAGS)
 ARCHITECTURES = tuple(f"SCMP_ARCH_{name}" for name in _ARCHITECTURES)
 
+_REVISION = 1  # of compile_filter: what it returns for the same input
+
 _library: ctypes.CDLL | None = None
 
 
@@ -85,6 +87,14 @@ def is_available() -> bool:
     except SeccompError:
         return False
     return os.path.exists("/proc/sys/kernel/seccomp/actions_avail")
+
+
+def version() -> str:
+    """Return the version of libseccomp and of the way we use it; a filter compiled by another is not the same."""
+    library = _libseccomp()
+    library.seccomp_version.restype = ctypes.POINTER(ctypes.c_uint * 3)
+    found = library.seccomp_version().contents
+    return f"{found[0]}.{found[1]}.{found[2]}/{_REVISION}"
 
 
 def compile_filter(seccomp: Document) -> bytes:

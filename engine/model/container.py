@@ -20,7 +20,7 @@ class Mount:
         target: Absolute path inside the container.
         source: Host path (bind) or volume name (volume; empty for an anonymous one).
         read_only: Whether writes are refused.
-        options: More mount options, e.g. "size=64m" and "mode=1777" for tmpfs.
+        options: More mount options, e.g. "size=64m" and "mode=1777" for tmpfs, "rslave" or "idmap" for a bind.
     """
 
     kind: str
@@ -100,7 +100,7 @@ class ContainerSpec:
         user: "USER", "UID", "USER:GROUP" or "UID:GID".
         tty: Whether the container has a pseudo-terminal.
         interactive: Whether stdin is kept open.
-        network: "bridge", "host", "none" or a network's name.
+        network: "bridge", "host", "none", a network's name, or "container:NAME".
         dns: Name servers; empty takes the host's.
         extra_hosts: "NAME:ADDRESS" lines for /etc/hosts.
         cap_add, cap_drop: Capability names with or without CAP_, or ALL.
@@ -112,7 +112,8 @@ class ContainerSpec:
         selinux_label: The process label, where SELinux is active.
         mask, unmask: Paths to hide, and default paths to leave open ("ALL" is all of them).
         userns: "" or "host", "auto" (a range of ids of its own, "auto:size=N"), or "keep-id".
-        pid_mode, ipc_mode, uts_mode, cgroupns_mode: "" or "private", "host", or "container:NAME" (not uts, cgroupns).
+        pid_mode, ipc_mode, uts_mode, cgroupns_mode: "" or "private", "host", or "container:NAME" (not uts, cgroupns);
+            ipc_mode also "shareable" (others may join) and "none" (private, and no /dev/shm).
         group_add: Supplementary groups, names or numbers.
         device_rules: Device cgroup rules such as "c 42:* rmw".
         gpus: docker's --gpus; found through CDI.

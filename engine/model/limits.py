@@ -7,11 +7,11 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True, slots=True)
 class DeviceRate:
-    """A rate limit on one block device.
+    """A limit on one block device.
 
     Attributes:
         device: The path of a block device ("/dev/vda"), or "MAJOR:MINOR".
-        rate: Bytes or operations per second, above 0.
+        rate: Bytes or operations per second, above 0; or a weight.
     """
 
     device: str
@@ -35,7 +35,12 @@ class Limits:
         memory_reservation: Bytes; protected under pressure (v2 memory.low, v1 soft limit).
         memory_swap: Bytes of memory and swap together; -1 is unlimited swap. Needs memory.
         pids: Number of tasks.
+        memory_swappiness: 0..100; how readily the kernel swaps (v1 only).
+        oom_kill_disable: Whether processes wait for memory instead of being killed (v1 only).
+        cpu_rt_period: The period of real-time scheduling in microseconds (v1 only).
+        cpu_rt_runtime: Microseconds of real-time scheduling per period (v1 only).
         blkio_weight: Relative I/O weight, 10..1000.
+        blkio_weight_devices: Relative I/O weights, per device.
         device_read_bps: Bytes per second read, per device.
         device_write_bps: Bytes per second written, per device.
         device_read_iops: Reads per second, per device.
@@ -52,7 +57,12 @@ class Limits:
     memory_reservation: int | None = None
     memory_swap: int | None = None
     pids: int | None = None
+    memory_swappiness: int | None = None
+    oom_kill_disable: bool | None = None
+    cpu_rt_period: int | None = None
+    cpu_rt_runtime: int | None = None
     blkio_weight: int | None = None
+    blkio_weight_devices: tuple[DeviceRate, ...] = ()
     device_read_bps: tuple[DeviceRate, ...] = ()
     device_write_bps: tuple[DeviceRate, ...] = ()
     device_read_iops: tuple[DeviceRate, ...] = ()

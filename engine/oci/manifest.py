@@ -64,6 +64,17 @@ class RootFs(msgspec.Struct, frozen=True):
     type: str = "layers"
 
 
+class Healthcheck(msgspec.Struct, frozen=True):
+    """docker's health check of an image; times are nanoseconds."""
+
+    Test: list[str] | None = None
+    Interval: int = 0
+    Timeout: int = 0
+    Retries: int = 0
+    StartPeriod: int = 0
+    StartInterval: int = 0
+
+
 class Settings(msgspec.Struct, frozen=True):
     """The "config" of an image config; null and absent are the same."""
 
@@ -76,6 +87,7 @@ class Settings(msgspec.Struct, frozen=True):
     Volumes: dict[str, Any] | None = None
     ExposedPorts: dict[str, Any] | None = None
     StopSignal: str | None = None
+    Healthcheck: Healthcheck | None = None
 
 
 class ImageConfig(msgspec.Struct, frozen=True):

@@ -37,18 +37,27 @@ def validate(limits: Limits, host_cpus: int) -> None:
         raise InvalidArgument("the limit for memory and swap must not be below the memory limit")
     if limits.memory and limits.memory_reservation and limits.memory_reservation > limits.memory:
         raise InvalidArgument("the memory reservation must not be above the memory limit")
+    for name, value in (("cpuset CPUs", limits.cpuset_cpus), ("cpuset memory nodes", limits.cpuset_mems)):
+        if value is not None and not _CPU_LIST.fullmatch(value):
+            raise InvalidArgument(f"the {name} {value!r} are not a list such as 0-3,5")
+    _validate_ranges(limits)
+
+
+def _validate_ranges(limits: Limits) -> None:
     _in_range("memory limit", limits.memory, SMALLEST_MEMORY, 1 << 62, "6 MiB")
     _in_range("CPU period", limits.cpu_period, 1000, 1_000_000)
     _in_range("CPU quota", limits.cpu_quota, 1000, 1 << 40)
     _in_range("CPU shares", limits.cpu_shares, 2, 262_144)
     _in_range("I/O weight", limits.blkio_weight, 10, 1000)
     _in_range("pids limit", limits.pids, 1, 1 << 22)
-    for name, value in (("cpuset CPUs", limits.cpuset_cpus), ("cpuset memory nodes", limits.cpuset_mems)):
-        if value is not None and not _CPU_LIST.fullmatch(value):
-            raise InvalidArgument(f"the {name} {value!r} are not a list such as 0-3,5")
+    _in_range("memory swappiness", limits.memory_swappiness, 0, 100)
+    _in_range("real-time period", limits.cpu_rt_period, 1, 1 << 40)
+    _in_range("real-time runtime", limits.cpu_rt_runtime, 0, limits.cpu_rt_period or 1_000_000)
     for field, _ in _RATES:
         for rate in getattr(limits, field):
             _in_range(f"rate of {rate.device}", rate.rate, 1, 1 << 62)
+    for rate in limits.blkio_weight_devices:
+        _in_range(f"I/O weight of {rate.device}", rate.rate, 10, 1000)
 
 
 def _in_range(name: str, value: int | None, low: int, high: int, low_text: str = "") -> None:
@@ -75,6 +84,10 @@ def resources(
     weight = _value(limits.blkio_weight, before.blkio_weight if before else None, 0)
     if weight is not None:
         found["blockIO"]["weight"] = weight
+    if limits.blkio_weight_devices:
+        found["blockIO"]["weightDevice"] = [
+            {**_numbered(device_number(weight.device)), "weight": weight.rate} for weight in limits.blkio_weight_devices
+        ]
     for field, name in _RATES:
         old: tuple[DeviceRate, ...] = getattr(before, field) if before else ()
         rates = {rate.device: 0 for rate in old} | {rate.device: rate.rate for rate in getattr(limits, field)}
@@ -82,6 +95,10 @@ def resources(
             numbers = ((*device_number(device), rate) for device, rate in rates.items())
             found["blockIO"][name] = [{"major": major, "minor": minor, "rate": rate} for major, minor, rate in numbers]
     return {name: section for name, section in found.items() if section}
+
+
+def _numbered(number: tuple[int, int]) -> dict[str, int]:
+    return {"major": number[0], "minor": number[1]}
 
 
 def _value(wanted: int | None, old: int | None, unlimited: int) -> int | None:
@@ -104,8 +121,9 @@ def _cpu(limits: Limits, before: Limits | None) -> dict[str, Any]:
     shares = _value(limits.cpu_shares, before.cpu_shares if before else None, 0)
     if shares is not None:
         found["shares"] = shares
-    lists = {"cpus": limits.cpuset_cpus, "mems": limits.cpuset_mems}
-    return found | {name: value for name, value in lists.items() if value is not None}
+    others = {"cpus": limits.cpuset_cpus, "mems": limits.cpuset_mems, "realtimePeriod": limits.cpu_rt_period,
+        "realtimeRuntime": limits.cpu_rt_runtime}  # fmt: skip
+    return found | {name: value for name, value in others.items() if value is not None}
 
 
 def _memory(limits: Limits, before: Limits | None) -> dict[str, Any]:
@@ -119,4 +137,5 @@ def _memory(limits: Limits, before: Limits | None) -> dict[str, Any]:
     reservation = _value(limits.memory_reservation, before.memory_reservation if before else None, 0)
     if reservation is not None:
         found["reservation"] = reservation
-    return found
+    others = {"swappiness": limits.memory_swappiness, "disableOOMKiller": limits.oom_kill_disable}
+    return found | {name: value for name, value in others.items() if value is not None}

@@ -48,6 +48,7 @@ def user_namespace(uids: list[Document], gids: list[Document]) -> int:
     if pid == 0:
         try:
             syscalls.unshare(syscalls.CLONE_NEWUSER)
+            syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
             os.write(made, b"u")
             signal.pause()
         finally:

@@ -14,7 +14,7 @@ import signal
 import socket
 
 from engine.linux import inside, rtnetlink, syscalls
-from engine.sandbox import devices, hooks, identity, mounts, process, protocol
+from engine.sandbox import devices, hooks, identity, mounts, process, protocol, trees
 from engine.sandbox.mount_options import PROPAGATION
 from engine.sandbox.namespaces import Namespaces, join
 from engine.sandbox.process import CannotStart
@@ -51,10 +51,20 @@ class Prepared:
 
     def open_trees(self) -> None:
         """Open the root and the sources of binds with the parent's rights."""
-        rootfs = str(self.settings["rootfs"])
-        flags = syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE
-        self.root_tree = syscalls.open_tree(syscalls.AT_FDCWD, rootfs, flags)
-        self.sources = mounts.open_sources(self.config.get("mounts") or [])
+        if self.settings.get("overlay"):
+            self.root_tree = trees.mapped_overlay(
+                self.settings, self.namespaces.uid_mappings, self.namespaces.gid_mappings
+            )
+        else:
+            flags = syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE
+            self.root_tree = syscalls.open_tree(syscalls.AT_FDCWD, str(self.settings["rootfs"]), flags)
+        self.sources |= mounts.open_sources(self.config.get("mounts") or [], trees.SHARED_MEMORY)
+
+    def open_memory(self, pid: int, start: int) -> None:
+        """Open the /dev/shm of a container whose IPC namespace is joined."""
+        for index, mount in enumerate(self.config.get("mounts") or []):
+            if mount.get("source") == trees.SHARED_MEMORY:
+                self.sources[index] = trees.memory_of(pid, start)
 
     def close(self) -> None:
         """Close what the parent holds."""
@@ -156,6 +166,7 @@ class _Child:
         if not self._settings.get("keeps_keyring"):
             process.new_keyring()
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+        os.umask(0o022)  # mount targets that are made now are for all users of the container
 
     def _build_root(self) -> int:
         """Mount the root file system and everything the config wants on it; return an fd of the root."""
@@ -182,7 +193,7 @@ class _Child:
         rootfs = str(self._settings["rootfs"])
         overlay: Document | None = self._settings.get("overlay")
         if self._prepared.root_tree >= 0:
-            place = os.open("/sys", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            place = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)  # hides nothing: our own root stays below
             syscalls.move_mount(self._prepared.root_tree, place)
             os.close(place)
             return self._prepared.root_tree

@@ -89,14 +89,23 @@ def _attach(fds: list[int], target: str) -> None:
             os.close(place)
 
 
-def open_sources(mounts: list[Document]) -> dict[int, int]:
-    """Open the sources of binds as detached trees: mount's index → fd; for a child that may not reach the paths."""
+def open_sources(mounts: list[Document], without: str = "") -> dict[int, int]:
+    """Open the sources of binds as detached trees: mount's index → fd; for a child that may not reach the paths.
+
+    Args:
+        mounts: `mounts` of the config.
+        without: A source that stands for a tree made elsewhere.
+    """
     found: dict[int, int] = {}
     for index, mount in enumerate(mounts):
+        if without and mount.get("source") == without:
+            continue
         options = MountOptions(mount.get("options") or (), str(mount.get("type") or ""))
         if options.is_bind and not options.is_remount:
             try:
-                found[index] = _open_source(str(mount.get("source")), options.is_recursive)
+                tree = found[index] = _open_source(str(mount.get("source")), options.is_recursive)
+                if mount.get("uidMappings"):  # only who owns the file system may map its owners
+                    _map_owners(tree, mount, recursive=options.idmap == "ridmap")
             except OSError as error:
                 raise MountError(error, str(mount["destination"])) from error
     return found
@@ -205,7 +214,7 @@ def _bind(root_fd: int, source: str, target: str, options: MountOptions, source_
     tree = source_fd if source_fd >= 0 else _open_source(source, options.is_recursive)
     try:
         is_directory = stat.S_ISDIR(os.fstat(tree).st_mode)
-        if options.idmap or mount.get("uidMappings"):
+        if options.idmap or (mount.get("uidMappings") and source_fd < 0):
             _map_owners(tree, mount, recursive=options.idmap == "ridmap")
         _adjust(tree, options.set, options.clear, recursive=False)
         _adjust(tree, options.set_below, options.clear_below, recursive=True)

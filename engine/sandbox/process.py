@@ -116,14 +116,19 @@ def cpu_set(text: str) -> set[int]:
 
 
 def identity(root_fd: int, user: Document) -> tuple[int, int, list[int], str]:
-    """Return uid, gid, supplementary gids and home of `process.user`; "username" is looked up inside."""
+    """Return uid, gid, supplementary gids and home of `process.user`.
+
+    "username" and our own "groupNames" are looked up inside.
+    """
     name = str(user.get("username") or "")
     try:
+        more = [int(number) for number in user.get("additionalGids") or ()]
+        more += users.groups(root_fd, user.get("groupNames") or [])
         if name:
-            return users.resolve(root_fd, name)
+            uid, gid, groups, home = users.resolve(root_fd, name)
+            return uid, gid, list(dict.fromkeys([*groups, *more])), home
         uid, gid = int(user.get("uid") or 0), int(user.get("gid") or 0)
-        groups = [int(number) for number in user.get("additionalGids") or ()]
-        return uid, gid, groups, users.resolve(root_fd, str(uid))[3]
+        return uid, gid, more, users.resolve(root_fd, str(uid))[3]
     except users.UnknownUser as error:
         raise CannotStart("failed", str(error)) from error
 

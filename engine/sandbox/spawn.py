@@ -5,6 +5,7 @@ Used by the monitor and by the OCI runtime command alike; the child's half is en
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -12,7 +13,7 @@ import signal
 import socket
 import struct
 
-from engine.linux import capabilities, rtnetlink, syscalls
+from engine.linux import capabilities, procfs, rtnetlink, syscalls
 from engine.sandbox import hooks, identity, init, protocol, security
 from engine.sandbox.namespaces import Namespaces, join
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _INFINITE = (1 << 64) - 1
 _DIED = {"step": "failed", "message": "the container's first process died while it was set up"}
+_JOINED_BEFORE = ~(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)
 
 
 class StartFailure(Exception):
@@ -181,7 +183,8 @@ def spawn(config: Document, settings: Document, group: Group, streams: tuple[int
 
     Args:
         config: The OCI runtime config.
-        settings: "rootfs", and maybe "overlay", "size", "network", "seccomp" (a compiled filter's path), "listener".
+        settings: "rootfs", and maybe "overlay", "size", "network", "seccomp" (a compiled filter's path), "listener",
+            "donors" (pid and start time of processes whose namespaces are joined), "memory_of" (one of them).
         group: The container's cgroup, made and limited.
         streams: The child's stdin, stdout and stderr; None with a terminal.
 
@@ -199,8 +202,11 @@ def spawn(config: Document, settings: Document, group: Group, streams: tuple[int
         init.run(prepared, group, streams, theirs, last_capability)
 
     try:
+        if settings.get("memory_of"):
+            prepared.open_memory(*settings["memory_of"])
         if namespaces.has_user:
             prepared.open_trees()
+        _check_donors(settings.get("donors") or [])
         pid = _step(prepared, group, child) if namespaces.needs_step else _bear(prepared, group, child)
     except BaseException:
         ours.close()
@@ -217,6 +223,12 @@ def spawn(config: Document, settings: Document, group: Group, streams: tuple[int
             raise
         spawned.tell(b"m")
     return spawned
+
+
+def _check_donors(donors: list[list[int]]) -> None:
+    """Check, now that their namespaces are open, that the paths were still those of the containers that were meant."""
+    if not all(procfs.is_same_process(pid, start) for pid, start in donors):
+        raise OSError(errno.ESRCH, "the container whose namespaces are shared has ended")
 
 
 def _bear(prepared: init.Prepared, group: Group, child: Callable[[], None]) -> int:
@@ -262,7 +274,8 @@ def _bear_beyond(prepared: init.Prepared, group: Group, child: Callable[[], None
     group.move_self()
     join(prepared.joined, syscalls.CLONE_NEWUSER)
     prepared.joined = [item for item in prepared.joined if item[0] != syscalls.CLONE_NEWUSER]
-    later = syscalls.CLONE_NEWPID | syscalls.CLONE_NEWTIME
+    # From a user namespace that is about to be made, those of others could not be entered.
+    later = _JOINED_BEFORE if namespaces.has_new("user") else syscalls.CLONE_NEWPID | syscalls.CLONE_NEWTIME
     join(prepared.joined, later)
     prepared.joined = [item for item in prepared.joined if not item[0] & later]
     flags = namespaces.new

@@ -30,6 +30,16 @@ def resolve(root_fd: int, user: str) -> tuple[int, int, list[int], str]:
     return uid, gid, groups, home or "/"
 
 
+def groups(root_fd: int, names: list[str]) -> list[int]:
+    """Return the gids of groups.
+
+    Raises:
+        UnknownUser: There is no group of that name.
+    """
+    entries = _entries(root_fd, "etc/group", 4) if names else []
+    return [_find_group(entries, name) for name in names]
+
+
 def _find_user(passwd: list[list[str]], name: str) -> tuple[int, int, str, str]:
     number = _number(name)
     for fields in passwd:

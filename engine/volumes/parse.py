@@ -9,7 +9,9 @@ from engine.errors import InvalidArgument
 from engine.model.container import Mount
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
-_VOLUME_OPTIONS = {"ro", "rw", "z", "Z", "nocopy"}
+_PROPAGATION = {"private", "rprivate", "slave", "rslave", "shared", "rshared"}
+_BIND_OPTIONS = {*_PROPAGATION, "idmap"}
+_VOLUME_OPTIONS = {"ro", "rw", "z", "Z", "nocopy", *_BIND_OPTIONS}
 
 
 def parse_volume(text: str) -> Mount:
@@ -29,7 +31,9 @@ def parse_volume(text: str) -> Mount:
     if unknown:
         raise InvalidArgument(f"invalid volume {text!r}: unknown option {min(unknown)!r}")
     if source.startswith("/"):
-        return Mount("bind", _target(target, text), source, "ro" in options)
+        return Mount("bind", _target(target, text), source, "ro" in options, tuple(sorted(options & _BIND_OPTIONS)))
+    if options & _PROPAGATION:
+        raise InvalidArgument(f"invalid volume {text!r}: only a bind of a directory has a propagation")
     if not _NAME.fullmatch(source):
         raise InvalidArgument(f"invalid volume {text!r}: {source!r} is neither an absolute path nor a volume's name")
     return Mount("volume", _target(target, text), source, "ro" in options)
@@ -53,6 +57,12 @@ def parse_mount(text: str) -> Mount:
     options = tuple(
         f"{name.removeprefix('tmpfs-')}={fields.pop(name)}" for name in ("tmpfs-size", "tmpfs-mode") if name in fields
     )
+    if kind == "bind":
+        options += tuple(name for name in ("idmap",) if fields.pop(name, "false") in ("", "true", "1"))
+        propagation = fields.pop("bind-propagation", "")
+        if propagation not in ("", *_PROPAGATION):
+            raise InvalidArgument(f"invalid mount {text!r}: unknown propagation {propagation!r}")
+        options += (propagation,) if propagation else ()
     if kind not in ("bind", "volume", "tmpfs"):
         raise InvalidArgument(f"invalid mount {text!r}: unknown type {kind!r}")
     if fields:

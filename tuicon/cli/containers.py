@@ -6,21 +6,22 @@ import argparse
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import Conflict, EngineError, NotFound
-from engine.model.container import ContainerSpec, ExecSpec, LogOptions, Mount
+from engine.model.container import ExecSpec
 from tuicon.cli import limits as limit_flags
 from tuicon.cli import output
 from tuicon.cli.failure import Exit, Usage, complain
-from tuicon.model.units import parse_moment, parse_size
+from tuicon.cli.spec import spec_of
+from tuicon.cli.words import environment
+from tuicon.model.units import parse_moment
 from tuicon.terminal import Bridge, parse_detach_keys, size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from engine.api import Engine
     from tuicon.backend import Session
 
@@ -28,105 +29,13 @@ _DEMO = "tuicon/demo"
 _PROXIED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 
-def spec_of(arguments: argparse.Namespace) -> ContainerSpec:
-    """Return the specification that the flags of run and create ask for.
-
-    Raises:
-        Usage: A flag's value is malformed.
-    """
-    return ContainerSpec(
-        image=arguments.image,
-        name=arguments.name,
-        command=tuple(arguments.command) or None,
-        entrypoint=() if arguments.entrypoint is None else (arguments.entrypoint,),
-        env=environment(arguments),
-        user=arguments.user,
-        workdir=arguments.workdir,
-        hostname=arguments.hostname,
-        domainname=arguments.domainname,
-        tty=arguments.tty,
-        interactive=arguments.interactive,
-        labels=pairs(arguments.label),
-        network=arguments.network,
-        dns=tuple(arguments.dns),
-        dns_search=tuple(arguments.dns_search),
-        extra_hosts=tuple(arguments.add_host),
-        mounts=mounts_of(arguments),
-        limits=limit_flags.of_arguments(arguments),
-        cap_add=tuple(arguments.cap_add),
-        cap_drop=tuple(arguments.cap_drop),
-        privileged=arguments.privileged,
-        read_only=arguments.read_only,
-        no_new_privileges=_no_new_privileges(arguments.security_opt),
-        shm_size=parse_size(arguments.shm_size),
-        stop_signal=arguments.stop_signal,
-        stop_timeout=arguments.stop_timeout,
-        auto_remove=arguments.rm,
-        log=_log_options(arguments),
-    )
-
-
-def environment(arguments: argparse.Namespace) -> tuple[str, ...]:
-    """Return NAME=VALUE items of --env-file and -e; a bare NAME takes our own value."""
-    items: list[str] = []
-    for name in arguments.env_file:
-        try:
-            lines = Path(name).read_text().splitlines()
-        except OSError as error:
-            raise Usage(f"cannot read the env file {name}: {error.strerror}") from error
-        items.extend(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
-    items.extend(arguments.env)
-    return tuple(
-        item if "=" in item else f"{item}={os.environ[item]}" for item in items if "=" in item or item in os.environ
-    )
-
-
-def pairs(items: list[str]) -> dict[str, str]:
-    """Return NAME=VALUE items as a dictionary."""
-    return {name: value for name, _, value in (item.partition("=") for item in items)}
-
-
-def mounts_of(arguments: argparse.Namespace) -> tuple[Mount, ...]:
-    """Return the mounts of -v, --mount and --tmpfs."""
-    if not (arguments.volume or arguments.mount or arguments.tmpfs):
-        return ()
-    from engine.api import parse_mount, parse_tmpfs, parse_volume
-
-    return (
-        *(parse_volume(text) for text in arguments.volume),
-        *(parse_mount(text) for text in arguments.mount),
-        *(parse_tmpfs(text) for text in arguments.tmpfs),
-    )
-
-
-def _no_new_privileges(options: list[str]) -> bool:
-    value = True
-    for option in options:
-        name, _, given = option.replace(":", "=", 1).partition("=")
-        if name != "no-new-privileges" or given not in ("", "true", "false"):
-            raise Usage(f"unsupported security option {option!r}: only no-new-privileges[=true|false]")
-        value = given != "false"
-    return value
-
-
-def _log_options(arguments: argparse.Namespace) -> LogOptions:
-    options = pairs(arguments.log_opt)
-    unknown = set(options) - {"max-size", "max-file"}
-    if unknown:
-        raise Usage(f"unknown log option {min(unknown)!r}: max-size and max-file are known")
-    count = options.get("max-file", "1")
-    if not count.isdigit() or int(count) < 1:
-        raise Usage(f"invalid log option max-file={count!r}: a number of at least 1")
-    max_size = parse_size(options["max-size"]) if "max-size" in options else None
-    return LogOptions(arguments.log_driver, max_size, int(count))
-
-
 def create(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon create."""
     spec = spec_of(arguments)
-    _have_demo(engine, spec.image)
-    container = engine.containers.create(spec)
-    _write_cidfile(arguments.cidfile, container.id)
+    with _cidfile(arguments.cidfile) as write_id:
+        _have_demo(engine, spec.image)
+        container = engine.containers.create(spec)
+        write_id(container.id)
     print(container.id)
     return 0
 
@@ -141,13 +50,35 @@ def _have_demo(engine: Engine, reference: str) -> None:
         engine.images.build_demo()
 
 
-def _write_cidfile(name: str | None, container_id: str) -> None:
-    if name:
-        try:
-            with open(name, "x", encoding="ascii") as file:
-                file.write(container_id)
-        except OSError as error:
-            raise Usage(f"cannot write the id to {name}: {error.strerror}") from error
+@contextmanager
+def _cidfile(name: str | None) -> Iterator[Callable[[str], None]]:
+    """Take the file that an id will be written to before anything is made; it is removed when no id comes.
+
+    Raises:
+        Usage: It exists already, or cannot be written.
+    """
+    if not name:
+        yield lambda _: None
+        return
+    try:
+        file = open(name, "x", encoding="ascii")  # noqa: SIM115 - closed below
+    except FileExistsError:
+        raise Usage(f"the id file exists already: {name}") from None
+    except OSError as error:
+        raise Usage(f"cannot write the id to {name}: {error.strerror}") from error
+    written: list[str] = []
+
+    def write(container_id: str) -> None:
+        file.write(container_id)
+        file.flush()
+        written.append(container_id)
+
+    try:
+        yield write
+    finally:
+        file.close()
+        if not written:
+            os.unlink(name)  # noqa: PTH108 - pathlib is not loaded yet
 
 
 def run(engine: Engine, arguments: argparse.Namespace) -> int:
@@ -155,17 +86,15 @@ def run(engine: Engine, arguments: argparse.Namespace) -> int:
     engine.warm()
     spec = spec_of(arguments)
     _check_tty(arguments, wants_stdin=arguments.interactive)
-    if arguments.cidfile and os.path.exists(arguments.cidfile):  # noqa: PTH110 - pathlib is not loaded yet
-        raise Usage(f"the id file exists already: {arguments.cidfile}")
-    _have_demo(engine, spec.image)
-    if arguments.detach:
-        container = engine.containers.run(spec)
-        _write_cidfile(arguments.cidfile, container.id)
-        print(container.id)
-        return 0
-    created = engine.containers.create(spec)
-    _write_cidfile(arguments.cidfile, created.id)
+    with _cidfile(arguments.cidfile) as write_id:
+        _have_demo(engine, spec.image)
+        created = engine.containers.create(spec)
+        write_id(created.id)
     try:
+        if arguments.detach:
+            engine.containers.start(created.id)
+            print(created.id)
+            return 0
         session = engine.containers.start_attached(created.id, size=size(), stdin=arguments.interactive)
     except EngineError:
         if spec.auto_remove:

@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 from engine.model.limits import DeviceRate, Limits
-from tuicon.cli.failure import Usage
+from tuicon.cli.failure import Usage, complain
 from tuicon.model.units import parse_size
 
-_RATES = ("device_read_bps", "device_write_bps", "device_read_iops", "device_write_iops")
+_RATES = ("device_read_bps", "device_write_bps", "device_read_iops", "device_write_iops", "blkio_weight_devices")
 _NAMES = ("cpus", "cpu_period", "cpu_quota", "cpu_shares", "cpuset_cpus", "cpuset_mems", "memory",
-    "memory_reservation", "memory_swap", "pids", "blkio_weight")  # fmt: skip
+    "memory_reservation", "memory_swap", "memory_swappiness", "oom_kill_disable", "cpu_rt_period", "cpu_rt_runtime",
+    "pids", "blkio_weight")  # fmt: skip
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +33,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--pids-limit", type=int, dest="pids", metavar="N", help="number of tasks, -1 for unlimited")
     group.add_argument("--blkio-weight", type=int, metavar="N", help="relative I/O weight (10-1000)")
+    group.add_argument("--blkio-weight-device", action="append", dest="blkio_weight_devices", metavar="DEVICE:N",
+        help="relative I/O weight on a device")  # fmt: skip
+    group.add_argument("--memory-swappiness", type=int, metavar="N", help="0 to 100, how readily to swap (cgroup v1)")
+    group.add_argument("--oom-kill-disable", action="store_true", default=None,
+        help="wait for memory instead of being killed (cgroup v1)")  # fmt: skip
+    group.add_argument("--cpu-rt-period", type=int, metavar="US", help="real-time period in microseconds (cgroup v1)")
+    group.add_argument(
+        "--cpu-rt-runtime", type=int, metavar="US", help="real-time per period in microseconds (cgroup v1)"
+    )
+    group.add_argument("--kernel-memory", type=_size, metavar="SIZE", help="has no effect: kernels ignore it")
     for name, help_text in (("read", "from"), ("write", "to")):
         group.add_argument(f"--device-{name}-bps", action="append", default=None, metavar="DEVICE:RATE",
             help=f"bytes per second {help_text} a device")  # fmt: skip
@@ -57,7 +68,9 @@ def change_of(arguments: argparse.Namespace) -> Callable[[Limits], Limits]:
     for name in _NAMES:
         value = getattr(arguments, name)
         if value is not None:
-            changes[name] = value if name == "memory_swap" and value == -1 else _none_if_unlimited(value)
+            changes[name] = _wanted(name, value)
+    if arguments.kernel_memory is not None:
+        complain("warning: --kernel-memory has no effect: the kernel no longer has such a limit")
     rates = {name: getattr(arguments, name) for name in _RATES if getattr(arguments, name) is not None}
 
     def change(limits: Limits) -> Limits:
@@ -77,6 +90,15 @@ def change_of(arguments: argparse.Namespace) -> Callable[[Limits], Limits]:
 def is_empty(arguments: argparse.Namespace) -> bool:
     """Return whether no limit is named."""
     return all(getattr(arguments, name) is None for name in (*_NAMES, *_RATES))
+
+
+def _wanted(name: str, value: Any) -> Any:  # noqa: ANN401 - a number or a text
+    """Return a flag's value; 0 is no limit but for those of which it is a value."""
+    if name == "memory_swappiness":
+        return None if value == -1 else value
+    if name in ("oom_kill_disable", "cpu_rt_runtime") or (name == "memory_swap" and value == -1):
+        return value
+    return _none_if_unlimited(value)
 
 
 def _none_if_unlimited(value: Any) -> Any:  # noqa: ANN401 - a number or a text

@@ -7,8 +7,9 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tuicon.cli import limits
+from tuicon.cli import limits, spec
 from tuicon.cli.failure import Usage
+from tuicon.cli.words import add_flag, add_list
 from tuicon.terminal import DEFAULT_DETACH_KEYS
 
 Add = Callable[[argparse.ArgumentParser], None]
@@ -21,14 +22,6 @@ class Parser(argparse.ArgumentParser):
         """Raise instead of exiting with argparse's own code."""
         verb = self.prog.removeprefix("tuicon").strip()
         raise Usage(f"{verb}: {message}" if verb else message)
-
-
-def _flag(parser: argparse.ArgumentParser, *names: str, help: str) -> None:  # noqa: A002 - argparse's word
-    parser.add_argument(*names, action="store_true", help=help)
-
-
-def _list(parser: argparse.ArgumentParser, *names: str, metavar: str, help: str) -> None:  # noqa: A002 - argparse's word
-    parser.add_argument(*names, action="append", default=[], metavar=metavar, help=help)
 
 
 def _containers(parser: argparse.ArgumentParser) -> None:
@@ -46,58 +39,25 @@ def _named(action: argparse.Action, what: str) -> None:
 
 
 def _json(parser: argparse.ArgumentParser) -> None:
-    _flag(parser, "--json", help="print JSON")
+    add_flag(parser, "--json", help="print JSON")
 
 
 def _listing(parser: argparse.ArgumentParser) -> None:
-    _flag(parser, "-q", "--quiet", help="only ids")
-    _flag(parser, "--no-trunc", help="whole ids and commands")
-    _list(parser, "-f", "--filter", metavar="KEY=VALUE", help="only what fits")
+    add_flag(parser, "-q", "--quiet", help="only ids")
+    add_flag(parser, "--no-trunc", help="whole ids and commands")
+    add_list(parser, "-f", "--filter", metavar="KEY=VALUE", help="only what fits")
     parser.add_argument("--format", metavar="TEMPLATE", help="json, table …, or text with {{.Field}}")
     _json(parser)
 
 
 def _spec(parser: argparse.ArgumentParser) -> None:
-    _flag(parser, "-i", "--interactive", help="keep stdin open")
-    _flag(parser, "-t", "--tty", help="give it a pseudo-terminal")
-    _flag(parser, "--rm", help="remove it when it ends")
-    parser.add_argument("--name", default="", help="its name")
-    _list(parser, "-e", "--env", metavar="NAME[=VALUE]", help="set an environment variable")
-    _list(parser, "--env-file", metavar="FILE", help="read environment variables from a file")
-    parser.add_argument("-u", "--user", metavar="USER[:GROUP]", help="user name or uid")
-    parser.add_argument("-w", "--workdir", metavar="DIR", help="working directory")
-    parser.add_argument("-h", "--hostname", default="", help="host name")
-    parser.add_argument("--domainname", default="", help="domain name")
-    parser.add_argument("--entrypoint", help="replace the image's entrypoint")
-    _list(parser, "-l", "--label", metavar="NAME=VALUE", help="set a label")
-    parser.add_argument(
-        "--network", "--net", default="bridge", metavar="NETWORK", help="bridge, host, none, or a network"
-    )
-    _list(parser, "-v", "--volume", metavar="[SOURCE:]TARGET[:ro]", help="mount a directory or a volume")
-    _list(parser, "--mount", metavar="type=…,source=…,target=…", help="mount a bind, volume or tmpfs")
-    _list(parser, "--tmpfs", metavar="TARGET[:OPTIONS]", help="mount a tmpfs")
-    _list(parser, "--add-host", metavar="NAME:ADDRESS", help="add a line to /etc/hosts")
-    _list(parser, "--dns", metavar="ADDRESS", help="use this name server")
-    _list(parser, "--dns-search", metavar="DOMAIN", help="use this search domain")
-    _list(parser, "--cap-add", metavar="NAME", help="add a capability")
-    _list(parser, "--cap-drop", metavar="NAME", help="drop a capability")
-    _flag(parser, "--privileged", help="all capabilities, nothing masked")
-    _flag(parser, "--read-only", help="read-only root file system")
-    parser.add_argument("--shm-size", default="64m", metavar="SIZE", help="size of /dev/shm")
-    parser.add_argument("--stop-signal", metavar="SIGNAL", help="signal that stops it")
-    parser.add_argument("--stop-timeout", type=float, default=10.0, metavar="SECONDS", help="wait before KILL")
-    parser.add_argument("--log-driver", default="json-file", choices=("json-file", "none"), help="where output goes")
-    _list(parser, "--log-opt", metavar="NAME=VALUE", help="max-size, max-file")
-    _list(parser, "--security-opt", metavar="OPTION", help="no-new-privileges[=true|false]")
-    parser.add_argument("--cidfile", metavar="FILE", help="write its id to a file")
-    limits.add_flags(parser)
-    parser.add_argument("--help", action="help", help="show this text")
+    spec.add_flags(parser)
     _named(parser.add_argument("image", metavar="IMAGE"), "images")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="replaces the image's command")
 
 
 def _run(parser: argparse.ArgumentParser) -> None:
-    _flag(parser, "-d", "--detach", help="run in the background and print the id")
+    add_flag(parser, "-d", "--detach", help="run in the background and print the id")
     _attaching(parser)
     _spec(parser)
 
@@ -110,8 +70,8 @@ def _attaching(parser: argparse.ArgumentParser) -> None:
 
 
 def _start(parser: argparse.ArgumentParser) -> None:
-    _flag(parser, "-a", "--attach", help="show its output and wait for it")
-    _flag(parser, "-i", "--interactive", help="send it our input")
+    add_flag(parser, "-a", "--attach", help="show its output and wait for it")
+    add_flag(parser, "-i", "--interactive", help="send it our input")
     _attaching(parser)
     _containers(parser)
 
@@ -140,25 +100,25 @@ def _rename(parser: argparse.ArgumentParser) -> None:
 
 
 def _rm(parser: argparse.ArgumentParser) -> None:
-    _flag(parser, "-f", "--force", help="kill it when it runs")
-    _flag(parser, "-v", "--volumes", help="remove its anonymous volumes too")
+    add_flag(parser, "-f", "--force", help="kill it when it runs")
+    add_flag(parser, "-v", "--volumes", help="remove its anonymous volumes too")
     _containers(parser)
 
 
 def _ps(parser: argparse.ArgumentParser) -> None:
-    _flag(parser, "-a", "--all", help="also those that do not run")
+    add_flag(parser, "-a", "--all", help="also those that do not run")
     parser.add_argument("-n", "--last", type=int, metavar="N", help="the newest N, running or not")
-    _flag(parser, "-l", "--latest", help="the newest one, running or not")
+    add_flag(parser, "-l", "--latest", help="the newest one, running or not")
     _listing(parser)
 
 
 def _exec(parser: argparse.ArgumentParser) -> None:
-    _flag(parser, "-d", "--detach", help="run in the background")
-    _flag(parser, "-i", "--interactive", help="send it our input")
-    _flag(parser, "-t", "--tty", help="give it a pseudo-terminal")
-    _flag(parser, "--privileged", help="all capabilities")
-    _list(parser, "-e", "--env", metavar="NAME[=VALUE]", help="set an environment variable")
-    _list(parser, "--env-file", metavar="FILE", help="read environment variables from a file")
+    add_flag(parser, "-d", "--detach", help="run in the background")
+    add_flag(parser, "-i", "--interactive", help="send it our input")
+    add_flag(parser, "-t", "--tty", help="give it a pseudo-terminal")
+    add_flag(parser, "--privileged", help="all capabilities")
+    add_list(parser, "-e", "--env", metavar="NAME[=VALUE]", help="set an environment variable")
+    add_list(parser, "--env-file", metavar="FILE", help="read environment variables from a file")
     parser.add_argument("-u", "--user", metavar="USER[:GROUP]", help="user name or uid")
     parser.add_argument("-w", "--workdir", metavar="DIR", help="working directory")
     parser.add_argument("--detach-keys", default=DEFAULT_DETACH_KEYS, metavar="KEYS", help="keys that leave it running")
@@ -167,17 +127,17 @@ def _exec(parser: argparse.ArgumentParser) -> None:
 
 
 def _attach(parser: argparse.ArgumentParser) -> None:
-    _flag(parser, "--no-stdin", help="send it no input")
+    add_flag(parser, "--no-stdin", help="send it no input")
     _attaching(parser)
     _container(parser)
 
 
 def _logs(parser: argparse.ArgumentParser) -> None:
-    _flag(parser, "-f", "--follow", help="go on until it ends")
+    add_flag(parser, "-f", "--follow", help="go on until it ends")
     parser.add_argument("--since", metavar="TIME", help="10m, a Unix time, or RFC 3339")
     parser.add_argument("--until", metavar="TIME", help="10m, a Unix time, or RFC 3339")
     parser.add_argument("-n", "--tail", default="all", metavar="N", help="only the last N lines")
-    _flag(parser, "-t", "--timestamps", help="show when each line came")
+    add_flag(parser, "-t", "--timestamps", help="show when each line came")
     _json(parser)
     _container(parser)
 
@@ -188,9 +148,9 @@ def _top(parser: argparse.ArgumentParser) -> None:
 
 
 def _stats(parser: argparse.ArgumentParser) -> None:
-    _flag(parser, "-a", "--all", help="also those that do not run")
-    _flag(parser, "--no-stream", help="print once")
-    _flag(parser, "--no-trunc", help="whole ids")
+    add_flag(parser, "-a", "--all", help="also those that do not run")
+    add_flag(parser, "--no-stream", help="print once")
+    add_flag(parser, "--no-trunc", help="whole ids")
     parser.add_argument("--format", metavar="TEMPLATE", help="json, table …, or text with {{.Field}}")
     _json(parser)
     parser.add_argument("containers", nargs="*", metavar="CONTAINER")
@@ -203,23 +163,23 @@ def _update(parser: argparse.ArgumentParser) -> None:
 
 def _load(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-i", "--input", type=Path, metavar="FILE", help="archive or OCI layout; default stdin")
-    _flag(parser, "-q", "--quiet", help="print nothing")
+    add_flag(parser, "-q", "--quiet", help="print nothing")
 
 
 def _import(parser: argparse.ArgumentParser) -> None:
-    _list(parser, "-c", "--change", metavar="INSTRUCTION", help="CMD, ENTRYPOINT, ENV, USER, WORKDIR or LABEL")
+    add_list(parser, "-c", "--change", metavar="INSTRUCTION", help="CMD, ENTRYPOINT, ENV, USER, WORKDIR or LABEL")
     parser.add_argument("source", metavar="FILE|-")
     parser.add_argument("reference", nargs="?", default="", metavar="REFERENCE")
 
 
 def _images(parser: argparse.ArgumentParser) -> None:
-    _flag(parser, "-a", "--all", help="all images (there are no hidden ones)")
+    add_flag(parser, "-a", "--all", help="all images (there are no hidden ones)")
     _listing(parser)
     parser.add_argument("reference", nargs="?", metavar="REFERENCE")
 
 
 def _rmi(parser: argparse.ArgumentParser) -> None:
-    _flag(parser, "-f", "--force", help="remove all references")
+    add_flag(parser, "-f", "--force", help="remove all references")
     _named(parser.add_argument("images", nargs="+", metavar="IMAGE"), "images")
 
 
@@ -238,7 +198,7 @@ def _inspect(parser: argparse.ArgumentParser) -> None:
 def _events(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--since", metavar="TIME", help="10m, a Unix time, or RFC 3339")
     parser.add_argument("--until", metavar="TIME", help="10m, a Unix time, or RFC 3339; ends the stream")
-    _list(parser, "-f", "--filter", metavar="KEY=VALUE", help="container, event, image, type")
+    add_list(parser, "-f", "--filter", metavar="KEY=VALUE", help="container, event, image, type")
     parser.add_argument("--format", metavar="TEMPLATE", help="json, or text with {{.Field}}")
     _json(parser)
 
@@ -249,24 +209,24 @@ def _names_only(parser: argparse.ArgumentParser) -> None:
 
 def _network_create(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--subnet", default="", metavar="CIDR", help="its addresses; default a free /24")
-    _flag(parser, "--internal", help="no way out")
+    add_flag(parser, "--internal", help="no way out")
     parser.add_argument("-d", "--driver", default="bridge", choices=("bridge",), help="kind of network")
-    _list(parser, "--label", metavar="NAME=VALUE", help="set a label")
+    add_list(parser, "--label", metavar="NAME=VALUE", help="set a label")
     parser.add_argument("name", metavar="NAME")
 
 
 def _volume_create(parser: argparse.ArgumentParser) -> None:
-    _list(parser, "--label", metavar="NAME=VALUE", help="set a label")
+    add_list(parser, "--label", metavar="NAME=VALUE", help="set a label")
     parser.add_argument("name", nargs="?", default="", metavar="NAME")
 
 
 def _volume_rm(parser: argparse.ArgumentParser) -> None:
-    _flag(parser, "-f", "--force", help="it is fine when there is none")
+    add_flag(parser, "-f", "--force", help="it is fine when there is none")
     _names_only(parser)
 
 
 def _forced(parser: argparse.ArgumentParser) -> None:
-    _flag(parser, "-f", "--force", help="do not ask")
+    add_flag(parser, "-f", "--force", help="do not ask")
 
 
 def _check(parser: argparse.ArgumentParser) -> None:
@@ -378,7 +338,7 @@ def build(words: Sequence[str] | None = None) -> Parser:
     parser.add_argument(
         "--run-root", type=Path, default=Path(run_root) if run_root else None, metavar="DIR", help="volatile state"
     )
-    _flag(parser, "--debug", help="show where an error came from")
+    add_flag(parser, "--debug", help="show where an error came from")
     parser.set_defaults(verb="")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
     single = _CONTAINER_VERBS | _IMAGE_VERBS | _OTHER_VERBS | {"__complete": ("", _complete)}

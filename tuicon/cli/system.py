@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import NotFound
 from tuicon.cli import output
-from tuicon.cli.containers import confirm, each, moment, pairs
+from tuicon.cli.containers import confirm, each, moment
 from tuicon.cli.failure import Usage, complain
 from tuicon.cli.listing import filtered
+from tuicon.cli.words import pairs
 from tuicon.model import units
 
 if TYPE_CHECKING:

@@ -259,7 +259,8 @@ def _make_path(path: str, mount: str) -> None:
     for part in relative.split("/"):
         current = f"{current}/{part}"
         try:
-            os.mkdir(current, 0o755)
+            os.mkdir(current)
+            os.chmod(current, 0o755)  # noqa: S103 - whatever the umask is: users inside a container read their limits
         except FileExistsError:
             continue
 

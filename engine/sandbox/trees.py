@@ -1,0 +1,110 @@
+"""Detached mounts that the parent of a container makes for it, since the child may not or cannot make them.
+
+Each is made by a short-lived child in a mount namespace of its own, so that nothing is mounted in the host's.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+
+from engine.linux import capabilities, inside, procfs, syscalls
+from engine.sandbox import identity, protocol
+from engine.sandbox.mounts import MountError, mount_overlay
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Document = dict[str, Any]
+
+SHARED_MEMORY = "container:/dev/shm"
+_CLONE_EMPTY = syscalls.OPEN_TREE_CLONE | syscalls.AT_EMPTY_PATH
+
+
+def mapped_overlay(settings: Document, uids: list[Document], gids: list[Document]) -> int:
+    """Return the overlay of a container with its owners as a user namespace sees them.
+
+    Raises:
+        MountError: The file system of the layers cannot map owners.
+    """
+    overlay, target = settings["overlay"], str(settings["rootfs"])
+    is_shifted = any(item["containerID"] != item["hostID"] for item in (*uids, *gids))
+    userns = identity.user_namespace(uids, gids) if is_shifted else -1
+
+    def make() -> int:
+        syscalls.unshare(syscalls.CLONE_NEWNS)
+        syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
+        if is_shifted:
+            _be_owner(int(uids[0]["hostID"]), int(gids[0]["hostID"]))
+        mount_overlay(target, overlay["lower"], str(overlay["upper"]), str(overlay["work"]), userns)
+        return syscalls.open_tree(syscalls.AT_FDCWD, target, syscalls.OPEN_TREE_CLONE)
+
+    try:
+        return _made_by_child(make)
+    except OSError as error:
+        if is_shifted and error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
+            text = "the file system of the state root cannot map owners for a user namespace"
+            raise MountError(OSError(error.errno, text), "the root file system") from error
+        raise MountError(error, "the root file system") from error
+    finally:
+        if userns >= 0:
+            os.close(userns)
+
+
+def _be_owner(uid: int, gid: int) -> None:
+    """Act as the mapped root with all capabilities: overlayfs changes its upper directory as whoever mounted it.
+
+    Through mapped mounts our own root has no id, so nothing could be made there; the mapped root is 0 on the disk.
+    """
+    os.setresgid(-1, gid, -1)
+    os.setresuid(-1, uid, -1)
+    every = capabilities.mask_of(list(capabilities.available()))
+    syscalls.capset(every, every, 0)
+
+
+def memory_of(pid: int, start: int) -> int:
+    """Return the /dev/shm of a running container as a detached mount.
+
+    Raises:
+        MountError: The container has ended, or has none.
+    """
+
+    def make() -> int:
+        syscalls.setns(pidfd, syscalls.CLONE_NEWNS)
+        root = inside.open_root("/")
+        return syscalls.open_tree(inside.open_inside(root, "/dev/shm", os.O_PATH | os.O_DIRECTORY), "", _CLONE_EMPTY)
+
+    try:
+        pidfd = procfs.open_process(pid, start)
+        try:
+            return _made_by_child(make)
+        finally:
+            os.close(pidfd)
+    except OSError as error:
+        raise MountError(error, "/dev/shm of the other container") from error
+
+
+def _made_by_child(make: Callable[[], int]) -> int:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+            syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+            protocol.send_message(theirs, b"ok", [make()])
+        except OSError as error:
+            theirs.send(str(error.errno or errno.EIO).encode())
+        finally:
+            os._exit(0)
+    theirs.close()
+    with ours:
+        data, fds = protocol.receive_message(ours)
+    os.waitpid(pid, 0)
+    if not fds:
+        number = int(data) if data.isdigit() else errno.EIO
+        raise OSError(number, os.strerror(number))
+    return fds[0]

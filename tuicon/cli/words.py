@@ -1,0 +1,69 @@
+"""Words that several commands' flags are made of: simple flags, lists, NAME=VALUE pairs, files of them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TypeAlias
+
+from tuicon.cli.failure import Usage
+
+Flags: TypeAlias = "argparse.ArgumentParser | argparse._ArgumentGroup"  # noqa: SLF001 - argparse exports no name for it
+
+
+def add_flag(parser: Flags, *names: str, help: str) -> None:  # noqa: A002 - argparse's word
+    """Add a flag without a value."""
+    parser.add_argument(*names, action="store_true", help=help)
+
+
+def add_list(parser: Flags, *names: str, metavar: str, help: str) -> None:  # noqa: A002 - argparse's word
+    """Add a flag that may be given several times."""
+    parser.add_argument(*names, action="append", default=[], metavar=metavar, help=help)
+
+
+def pairs(items: list[str]) -> dict[str, str]:
+    """Return NAME=VALUE items as a dictionary."""
+    return {name: value for name, _, value in (item.partition("=") for item in items)}
+
+
+def environment(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """Return NAME=VALUE items of --env-file and -e; a bare NAME takes our own value.
+
+    Raises:
+        Usage: A file cannot be read, or a line is malformed.
+    """
+    items = [*_lines(arguments.env_file, "env file"), *arguments.env]
+    return tuple(
+        item if "=" in item else f"{item}={os.environ[item]}" for item in items if "=" in item or item in os.environ
+    )
+
+
+def labels(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return the labels of --label-file and --label.
+
+    Raises:
+        Usage: A file cannot be read, or a line is malformed.
+    """
+    return pairs([*_lines(arguments.label_file, "label file"), *arguments.label])
+
+
+def _lines(names: list[str], what: str) -> list[str]:
+    """Return the lines of files in docker's format: no quotes, comments only at the start, values as they stand."""
+    found: list[str] = []
+    for name in names:
+        try:
+            text = Path(name).read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise Usage(f"the {what} {name} is not UTF-8") from error
+        except OSError as error:
+            raise Usage(f"cannot read the {what} {name}: {error.strerror}") from error
+        for number, line in enumerate(text.split("\n"), 1):
+            item = line.removesuffix("\r").lstrip(" \t")
+            variable = item.partition("=")[0]
+            if not item or item.startswith("#"):
+                continue
+            if not variable or any(sign.isspace() for sign in variable):
+                raise Usage(f"line {number} of the {what} {name} has the malformed name {variable!r}")
+            found.append(item)
+    return found
