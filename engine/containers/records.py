@@ -164,12 +164,13 @@ class Registry:
         state = self.state(container_id)
         if state and state.is_alive:
             return Known(record, Status.PAUSED if is_frozen(state) else Status.RUNNING, state)
+        has_monitor = state is not None and state.has_monitor  # asked first: it writes the record, then ends
         exit_record = self.exit(container_id)
         if exit_record:
             return Known(record, Status.EXITED, None, exit_record)
         if state is None:
             return Known(record, Status.CREATED)
-        if state.has_monitor:  # it has seen the end and is about to write it down
+        if has_monitor:  # it has seen the end and is about to write it down
             return Known(record, Status.EXITED, None, None)
         lost = Exit(255, datetime.now(UTC), error="the monitor was killed, so the exit code is unknown")
         return Known(record, Status.EXITED, None, lost)

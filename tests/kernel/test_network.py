@@ -124,7 +124,7 @@ def test_the_veth_goes_with_its_container(engine: Engine) -> None:
     name = engine.containers.get(container).endpoints[0].host_interface
     assert os.path.exists(f"/sys/class/net/{name}")
     engine.containers.remove(container, force=True)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while os.path.exists(f"/sys/class/net/{name}"):
         assert time.monotonic() < deadline
         time.sleep(0.02)
