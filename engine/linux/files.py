@@ -128,20 +128,33 @@ def remove_tree(path: str | os.PathLike[str]) -> None:
 
 
 def _empty(directory: int, device: int) -> None:
+    """Remove what is in a directory; deeper directories are moved up first, so depth costs no stack and no fds."""
+    moved = 0
+    waiting = _remove_files(directory)
+    prefix = os.urandom(8).hex()
+    while waiting:
+        name = waiting.pop()
+        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            if os.fstat(fd).st_dev != device:
+                raise OSError(errno.EBUSY, "something is mounted there", name)
+            for inner in _remove_files(fd):
+                moved += 1
+                waiting.append(f"{prefix}.{moved}")
+                os.rename(inner, waiting[-1], src_dir_fd=fd, dst_dir_fd=directory)
+        finally:
+            os.close(fd)
+        os.rmdir(name, dir_fd=directory)
+
+
+def _remove_files(directory: int) -> list[str]:
+    """Remove all but directories; return the names of those."""
     with os.scandir(directory) as entries:
         names = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
     for name, is_directory in names:
         if not is_directory:
             os.unlink(name, dir_fd=directory)
-            continue
-        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
-        try:
-            if os.fstat(fd).st_dev != device:
-                raise OSError(errno.EBUSY, "something is mounted there", name)
-            _empty(fd, device)
-        finally:
-            os.close(fd)
-        os.rmdir(name, dir_fd=directory)
+    return [name for name, is_directory in names if is_directory]
 
 
 def rfc3339(nanoseconds: int) -> str:

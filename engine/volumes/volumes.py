@@ -167,12 +167,14 @@ def _copy_layers(lower_directories: tuple[Path, ...], target: str, data: Path) -
 
 def _remove_whiteouts(data: Path) -> None:
     """Remove the marks that kept lower layers' files hidden while copying."""
-    for directory, _, names in os.walk(data):
+    for _, _, names, fd in os.fwalk(data):  # by fd: a container that has the volume may move its directories meanwhile
         for name in names:
-            path = Path(directory, name)
-            status = path.lstat()
-            if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
-                path.unlink()
+            try:
+                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
+                    os.unlink(name, dir_fd=fd)
+            except FileNotFoundError:
+                continue
 
 
 def _is_opaque(fd: int) -> bool:
