@@ -161,7 +161,8 @@ class Creator:
         spec, directory = record.spec, self._paths.container(record.id)
         image = self._images.get(record.image_id)
         running = self._paths.running(record.id)
-        running.joinpath("rootfs").mkdir(parents=True, exist_ok=True, mode=0o700)
+        for path in (running, running / "rootfs"):
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
         network = self._networks.get(spec.network)
         endpoints, leases = [], []
         if network.driver == "bridge":

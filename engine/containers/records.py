@@ -117,7 +117,7 @@ class Registry:
         if name and "/" not in name:
             try:
                 found = os.readlink(self._paths.names / name)
-            except OSError:
+            except (OSError, ValueError):  # no such name, or one with a null byte
                 found = ""
             if found and self._paths.container(found).exists():
                 return found

@@ -156,7 +156,8 @@ class ImageStore:
         from engine.images.unpack import unpack
 
         staged = self._paths.trash / f"import.{os.getpid()}.{os.urandom(4).hex()}"
-        staged.joinpath("diff").mkdir(parents=True, mode=0o755)
+        staged.mkdir(mode=0o700)
+        staged.joinpath("diff").mkdir(mode=0o755)
         try:
             plain = Decompressed(stream)
             unpacked = unpack(plain, staged / "diff", limits)

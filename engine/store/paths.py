@@ -61,7 +61,17 @@ class Paths:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.locks.mkdir(mode=0o700, exist_ok=True)
         with files.FileLock(self.lock("root")):
-            for name in ("blobs/sha256", "layers", "images", "containers", "names", "networks", "volumes", "trash"):
+            for name in (
+                "blobs",
+                "blobs/sha256",
+                "layers",
+                "images",
+                "containers",
+                "names",
+                "networks",
+                "volumes",
+                "trash",
+            ):
                 self.root.joinpath(name).mkdir(mode=0o700, parents=True, exist_ok=True)
             if not self.version.exists():
                 files.write_atomic(self.version, VERSION.encode() + b"\n")

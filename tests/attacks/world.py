@@ -55,9 +55,8 @@ def python(*mounts: Mount) -> tuple[Mount, ...]:
     return (*(Mount("bind", place, place, read_only=True) for place in wanted), *mounts)
 
 
-def attacker(code: str, *arguments: str, **more: object) -> ContainerSpec:
+def attacker(code: str, *arguments: str, mounts: tuple[Mount, ...] = (), **more: object) -> ContainerSpec:
     """Return a container that runs Python code."""
     prelude = "import os, sys, time, ctypes, errno\nlibc = ctypes.CDLL(None, use_errno=True)\n"
-    mounts = more.pop("mounts", ())
-    assert isinstance(mounts, tuple)
-    return spec(PYTHON, "-I", "-S", "-c", prelude + code, *arguments, mounts=python(*mounts), **more)
+    command = (PYTHON, "-I", "-S", "-c", prelude + code, *arguments)
+    return replace(spec(*command, mounts=python(*mounts)), **more)  # type: ignore[arg-type]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from textual.command import CommandPalette
@@ -11,7 +11,7 @@ from textual.widgets import Input, OptionList
 
 from engine.api import Engine
 from engine.errors import Conflict
-from engine.model.container import ContainerSpec
+from engine.model.container import Container, ContainerSpec
 from engine.model.limits import Limits
 from engine.model.status import Status
 from tests.fakes import FakeBackend, a_container, eight
@@ -19,8 +19,12 @@ from tuicon.app import Console
 from tuicon.backend import Backend
 from tuicon.config import Config
 from tuicon.dialogs.ask import Choose, Confirm, Help
-from tuicon.dialogs.retune import Retune
+from tuicon.dialogs.retune import Retune, Target
 from tuicon.dialogs.run import RunForm
+from tuicon.feed import Feed
+from tuicon.model.history import History
+from tuicon.model.snapshot import Snapshot
+from tuicon.model.tuning import tunables
 from tuicon.screens.detail import Detail
 from tuicon.screens.first import Missing, Welcome
 from tuicon.screens.main import MainScreen
@@ -238,6 +242,25 @@ async def test_a_knob_changes_the_limit_at_once_and_undo_takes_it_back() -> None
         await until(pilot, lambda: pilot.app.screen is main_of(pilot))
 
     await with_console(eight(), body)
+
+
+def test_a_dialog_that_is_not_laid_out_yet_takes_a_snapshot() -> None:
+    Retune(Target("1", "one", Limits()), tunables(2, 1 << 30, ""), "", History(), None).show_usage(None)
+
+
+def test_a_stopped_feed_delivers_nothing() -> None:
+    backend = eight()
+    delivered: list[Snapshot] = []
+    feed = Feed(cast("Backend", backend), delivered.append)
+    taken = backend.containers.list
+
+    def stop_meanwhile() -> tuple[Container, ...]:
+        feed._stop.set()
+        return taken()
+
+    backend.containers.list = stop_meanwhile  # type: ignore[method-assign]
+    feed._read()
+    assert delivered == []
 
 
 async def test_a_refused_limit_becomes_a_toast_and_the_knob_goes_back() -> None:
