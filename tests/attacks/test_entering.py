@@ -25,7 +25,7 @@ os.set_inheritable(program, True)
 os.execv("/bin/sh", ["sh", "-c", f"touch /proc/self/fd/{program} && echo OVERWRITTEN; (: >>/proc/self/fd/{program}) && echo OPENED"])
 """
 _HUNT = """
-own = os.readlink("/proc/self/exe")
+own = os.stat("/proc/self/exe")
 print("hunting", flush=True)
 while not os.path.exists("/stop"):
     for name in os.listdir("/proc"):
@@ -36,7 +36,7 @@ while not os.path.exists("/stop"):
         except OSError:
             continue
         try:
-            if "python" in os.readlink(f"/proc/self/fd/{program}"):
+            if os.path.samestat(os.fstat(program), own):
                 print("CAUGHT", flush=True)
                 os.utime(f"/proc/self/fd/{program}")
                 print("OVERWRITTEN", flush=True)
