@@ -147,9 +147,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("inspect", "inspect", "Show all that is known of what is selected.", "i", SAFE, _EVERYWHERE, _row),
     Command("copy", "copy id", "Copy the id to the clipboard, also over SSH.", "y", SAFE, _EVERYWHERE, _row),
     Command("actions", "actions…", "Choose what to do with what is selected.", "x", SAFE, _EVERYWHERE, _row),
-    Command(
-        "filter", "find", "Show only rows that fit; in a log, search.", "slash", SAFE, _EVERYWHERE, in_footer=True
-    ),
+    Command("filter", "find", "Show only rows that fit; in a log, search.", "slash", SAFE, _EVERYWHERE, in_footer=True),
     Command("sort", "sort", "Sort the list by its next column.", "o", SAFE),
     Command("all", "running only", "Show running containers only, or all.", "A", SAFE, CONTAINERS),
     Command("zoom", "zoom", "Give the detail the whole screen, or not.", "z,plus", SAFE),

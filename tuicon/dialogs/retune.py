@@ -85,9 +85,7 @@ class Retune(ModalScreen[None]):
         """Lay out."""
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = f"Retune {self._target.name}"
-            dialog.border_subtitle = (
-                "h l step · H L leap · 0-9 set · x no limit · u U undo · esc close"
-            )
+            dialog.border_subtitle = "h l step · H L leap · 0-9 set · x no limit · u U undo · esc close"
             yield Horizontal(Chart("", "%", id="retune-chart"))
             with Vertical(classes="knobs"):
                 for tunable in self._tunables:
