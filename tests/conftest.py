@@ -10,10 +10,15 @@ import pytest
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 IS_ROOT = os.geteuid() == 0
 IS_PURE_V2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
+TESTS = Path(__file__).resolve().parent
+KERNEL = {"kernel", "attacks"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect what another kernel must prove; skip kernel tests without root, which CI refuses."""
+    for item in items:
+        if item.path.is_relative_to(TESTS) and item.path.relative_to(TESTS).parts[0] in KERNEL:
+            item.add_marker(pytest.mark.kernel)
     elsewhere = [item for item in items if item.get_closest_marker("v2") and not IS_PURE_V2]
     if elsewhere:
         config.hook.pytest_deselected(items=elsewhere)

@@ -67,6 +67,8 @@ class Feed:
                 self._snapshot = self._take(sampler, host)
             except Exception as error:  # noqa: BLE001 - the console outlives every engine error
                 self._snapshot = replace(self._snapshot, taken_at=datetime.now(UTC), error=str(error))
+            if self._stop.is_set():
+                break  # whom it is for may be gone by now
             self._deliver(self._snapshot)
             now = time.monotonic()
             next_tick = max(next_tick + _TICK, now + _RESTS_AFTER_EVENT)

@@ -195,7 +195,8 @@ class Creator:
         available = capabilities.available()
         seccomp, compiled = self._confinement.seccomp(spec, runtime_config.capabilities_of(spec, available))
         running = self._paths.running(record.id)
-        running.joinpath("rootfs").mkdir(parents=True, exist_ok=True, mode=0o700)
+        for path in (running, running / "rootfs"):
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
         uids, gids, ids_lease = self._identifiers.mappings(spec.userns, record.id)
         endpoints, leases, gateway = self._attach(record)
         hostname = self._hostname(record)

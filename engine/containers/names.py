@@ -7,7 +7,7 @@ import re
 
 from engine.errors import InvalidArgument
 
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}")
 _FIRST = """
 amber brisk calm clear cobalt crisp deft eager fleet gentle golden hardy jolly keen lively lucid mellow
 nimble patient plucky quiet rapid silver spry steady sunny swift tidy vivid warm witty zesty

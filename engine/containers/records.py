@@ -129,7 +129,7 @@ class Registry:
         if name and "/" not in name:
             try:
                 found = os.readlink(self._paths.names / name)
-            except OSError:
+            except (OSError, ValueError):  # no such name, or one with a null byte
                 found = ""
             if found and self._paths.container(found).exists():
                 return found
@@ -176,10 +176,11 @@ class Registry:
         state = self.state(container_id)
         if state and state.is_alive:
             return Known(record, Status.PAUSED if is_frozen(state) else Status.RUNNING, state)
+        has_monitor = state is not None and state.has_monitor  # asked first: it writes the record, then ends
         exit_record = self.exit(container_id)
         if exit_record:
             return Known(record, Status.EXITED, None, exit_record)
-        if state and state.has_monitor:  # it has seen the end and is about to write it down
+        if has_monitor:  # it has seen the end and is about to write it down
             return Known(record, Status.EXITED, None, None)
         lost = self.lost(container_id, state)
         return Known(record, Status.EXITED if lost else Status.CREATED, None, lost)

@@ -17,12 +17,12 @@ def processes(pids: list[int], init_pid: int) -> tuple[Process, ...]:
     users = _user_names(init_pid)
     booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     found = []
-    for pid in sorted(pids):
+    for pid in pids:
         try:
             found.append(_process(pid, users, booted))
         except (FileNotFoundError, ProcessLookupError):
             continue
-    return tuple(found)
+    return tuple(sorted(found, key=lambda process: (process.started_at, process.container_pid)))
 
 
 def _process(pid: int, users: dict[int, str], booted: float) -> Process:

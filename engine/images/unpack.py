@@ -20,6 +20,7 @@ from engine.linux import inside
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
 _KEPT_PARENTS = 64
+_DEEPEST = 256
 _REFUSED_XATTRS = ("trusted.overlay.", "user.overlay.")
 
 
@@ -99,6 +100,8 @@ class _Unpacker:
             if entry.kind == tar.DIRECTORY:
                 self._finish_directory(self._root, entry, path)
             return
+        if path.count("/") > _DEEPEST:
+            raise ImageError(f"the entry {entry.name[:200]!r} is nested deeper than {_DEEPEST} directories")
         parent_path, _, name = path.rpartition("/")
         parent = self._parent(parent_path or "/")
         if name == OPAQUE:

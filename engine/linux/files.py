@@ -164,12 +164,12 @@ def _remove(name: str, directory: int | None, *, is_directory: bool) -> None:
 
 
 def _empty(directory: int, device: int) -> None:
-    with os.scandir(directory) as entries:
-        names = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-    for name, is_directory in names:
-        if not is_directory:
-            _remove(name, directory, is_directory=False)
-            continue
+    """Remove what is in a directory; deeper directories are moved up first, so depth costs no stack and no fds."""
+    moved = 0
+    waiting = _remove_files(directory)
+    prefix = os.urandom(8).hex()
+    while waiting:
+        name = waiting.pop()
         try:
             fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
         except FileNotFoundError:
@@ -177,10 +177,26 @@ def _empty(directory: int, device: int) -> None:
         try:
             if os.fstat(fd).st_dev != device:
                 raise OSError(errno.EBUSY, "something is mounted there", name)
-            _empty(fd, device)
+            for inner in _remove_files(fd):
+                moved += 1
+                try:
+                    os.rename(inner, f"{prefix}.{moved}", src_dir_fd=fd, dst_dir_fd=directory)
+                except FileNotFoundError:
+                    continue
+                waiting.append(f"{prefix}.{moved}")
         finally:
             os.close(fd)
         _remove(name, directory, is_directory=True)
+
+
+def _remove_files(directory: int) -> list[str]:
+    """Remove all but directories; return the names of those."""
+    with os.scandir(directory) as entries:
+        names = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for name, is_directory in names:
+        if not is_directory:
+            _remove(name, directory, is_directory=False)
+    return [name for name, is_directory in names if is_directory]
 
 
 def rfc3339(nanoseconds: int) -> str:

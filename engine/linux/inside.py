@@ -33,7 +33,7 @@ def open_inside(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
     Raises:
         OSError: As os.open; a race with a rename shows as EAGAIN after many tries.
     """
-    name = os.fsencode(path) or b"/"
+    name = _relative(path)
     for _ in range(_TRIES):
         try:
             return syscalls.openat2(root_fd, name, flags, mode, _INSIDE)
@@ -99,7 +99,7 @@ def make_target(root_fd: int, path: str, *, is_directory: bool, is_system: bool 
 def _refuse_links(root_fd: int, path: str, fd: int) -> None:
     try:
         resolve = _INSIDE | syscalls.RESOLVE_NO_SYMLINKS
-        os.close(syscalls.openat2(root_fd, os.fsencode(path), os.O_PATH | os.O_DIRECTORY, 0, resolve))
+        os.close(syscalls.openat2(root_fd, _relative(path), os.O_PATH | os.O_DIRECTORY, 0, resolve))
     except OSError as error:
         os.close(fd)
         if error.errno == errno.ELOOP:
@@ -176,6 +176,11 @@ def read_text(root_fd: int, path: str, limit: int = 1 << 20) -> str:
         return b"".join(parts).decode(errors="replace")
     finally:
         os.close(fd)
+
+
+def _relative(path: str) -> bytes:
+    """Return a path that names nothing of the host even if its resolution were not held inside."""
+    return os.fsencode(path).lstrip(b"/") or b"."
 
 
 def _split(path: str) -> tuple[str, str]:

@@ -213,13 +213,16 @@ class NetworkStore:
         )
 
     def _load(self, name: str) -> Network | None:
+        if not _NAME.fullmatch(name):
+            return None
         try:
             return records.load(self._paths.networks / name / "network.json", Network)
         except FileNotFoundError:
             return None
 
     def _save(self, network: Network) -> None:
-        self._leases(network.name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in (self._paths.networks / network.name, self._leases(network.name)):
+            path.mkdir(mode=0o700, exist_ok=True)
         records.save(self._paths.networks / network.name / "network.json", network)
 
     def _bridge_name(self, name: str) -> str:

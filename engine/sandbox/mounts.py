@@ -154,7 +154,8 @@ def _mount_one(root_fd: int, mount: Document, cgroup_paths: dict[str, str] | Non
 
 def _mount_new(root_fd: int, target: str, kind: str, source: str, options: MountOptions, label: str) -> None:
     data = [*options.data, *([f'context="{label}"'] if label and kind in ("tmpfs", "devpts", "mqueue") else [])]
-    fd = inside.make_target(root_fd, target, is_directory=True, is_system=kind in _PSEUDO)
+    is_system = kind in _PSEUDO or target.rstrip("/") == "/dev"  # CVE-2026-41579: an image whose /dev is a link
+    fd = inside.make_target(root_fd, target, is_directory=True, is_system=is_system)
     try:
         if options.copies_up and kind == "tmpfs":
             _mount_copied(fd, options, data)

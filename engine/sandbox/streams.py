@@ -131,6 +131,7 @@ class Streams:
         os.close(pidfd)
         _, status = os.waitpid(pid, 0)
         self._drain()
+        self._log.close()  # whole before anybody is told of the end
         return status
 
     def end(self, exit_code: int, oom_killed: bool) -> None:

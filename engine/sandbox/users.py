@@ -43,7 +43,7 @@ def groups(root_fd: int, names: list[str]) -> list[int]:
 def _find_user(passwd: list[list[str]], name: str) -> tuple[int, int, str, str]:
     number = _number(name)
     for fields in passwd:
-        uid, gid = _number(fields[2]), _number(fields[3])
+        uid, gid = _field(fields[2]), _field(fields[3])
         if uid is not None and gid is not None and (uid == number if number is not None else fields[0] == name):
             return uid, gid, fields[5], fields[0]
     if number is None:
@@ -56,7 +56,7 @@ def _find_group(entries: list[list[str]], name: str) -> int:
     if number is not None:
         return number
     for fields in entries:
-        found = _number(fields[2])
+        found = _field(fields[2])
         if fields[0] == name and found is not None:
             return found
     raise UnknownUser(f"unable to find group {name}: no matching entry in the container's group file")
@@ -65,7 +65,7 @@ def _find_group(entries: list[list[str]], name: str) -> int:
 def _memberships(root_fd: int) -> list[tuple[list[str], int]]:
     found = []
     for fields in _entries(root_fd, "etc/group", 4):
-        number = _number(fields[2])
+        number = _field(fields[2])
         if number is not None:
             found.append((fields[3].split(","), number))
     return found
@@ -83,6 +83,14 @@ def _number(text: str) -> int | None:
     if number > LARGEST_ID:
         raise UnknownUser(f"uids and gids must be in range 0-{LARGEST_ID}: {text}")
     return number
+
+
+def _field(text: str) -> int | None:
+    """Return an id of the container's files, None for what is no id: such a line is nobody's."""
+    try:
+        return _number(text)
+    except UnknownUser:
+        return None
 
 
 def _entries(root_fd: int, path: str, fields: int) -> list[list[str]]:

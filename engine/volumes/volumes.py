@@ -71,10 +71,10 @@ class VolumeStore:
     def size(self, name: str) -> int:
         """Return the bytes that a volume's files occupy."""
         total = 0
-        for directory, _, names in os.walk(self.get(name).mountpoint):
+        for _, _, names, fd in os.fwalk(self.get(name).mountpoint):
             for entry in names:
                 try:
-                    total += os.lstat(os.path.join(directory, entry)).st_blocks * 512  # noqa: PTH118 - os.walk
+                    total += os.stat(entry, dir_fd=fd, follow_symlinks=False).st_blocks * 512
                 except FileNotFoundError:
                     continue
         return total
@@ -97,7 +97,8 @@ class VolumeStore:
             if target.joinpath("volume.json").exists():
                 return self.get(name)
             files.remove_tree(target)
-            target.joinpath("data").mkdir(mode=0o755, parents=True)
+            target.mkdir(mode=0o700)
+            target.joinpath("data").mkdir(mode=0o755)
             volume = Volume(name, "local", str(target / "data"), datetime.now(UTC), anonymous, labels or {})
             records.save(target / "volume.json", volume)
         self._journal.append("volume", "create", name, name)
@@ -167,12 +168,14 @@ def _copy_layers(lower_directories: tuple[Path, ...], target: str, data: Path) -
 
 def _remove_whiteouts(data: Path) -> None:
     """Remove the marks that kept lower layers' files hidden while copying."""
-    for directory, _, names in os.walk(data):
+    for _, _, names, fd in os.fwalk(data):  # by fd: a container that has the volume may move its directories meanwhile
         for name in names:
-            path = Path(directory, name)
-            status = path.lstat()
-            if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
-                path.unlink()
+            try:
+                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
+                    os.unlink(name, dir_fd=fd)
+            except FileNotFoundError:
+                continue
 
 
 def _is_opaque(fd: int) -> bool:

@@ -58,7 +58,7 @@ class ConsoleScreen:
 
     def close(self) -> int:
         """Wait for the console to end, killed when it does not; return its wait status."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             self.text()
             pid, status = os.waitpid(self.pid, os.WNOHANG)

@@ -2,15 +2,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from textual.command import CommandPalette
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 
 from engine.api import Engine
 from engine.errors import Conflict
-from engine.model.container import ContainerSpec
+from engine.model.container import Container, ContainerSpec
 from engine.model.limits import Limits
 from engine.model.status import Status
 from tests.fakes import FakeBackend, a_container, eight
@@ -18,8 +19,12 @@ from tuicon.app import Console
 from tuicon.backend import Backend
 from tuicon.config import Config
 from tuicon.dialogs.ask import Choose, Confirm, Help
-from tuicon.dialogs.retune import Retune
+from tuicon.dialogs.retune import Retune, Target
 from tuicon.dialogs.run import RunForm
+from tuicon.feed import Feed
+from tuicon.model.history import History
+from tuicon.model.snapshot import Snapshot
+from tuicon.model.tuning import tunables
 from tuicon.screens.detail import Detail
 from tuicon.screens.first import Missing, Welcome
 from tuicon.screens.main import MainScreen
@@ -30,7 +35,7 @@ from tuicon.widgets.table import RecordTable
 Body = Callable[[Pilot[int], FakeBackend], Any]
 
 
-async def until(pilot: Pilot[int], condition: Callable[[], object], seconds: float = 30) -> None:
+async def until(pilot: Pilot[int], condition: Callable[[], object], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true"
@@ -75,11 +80,11 @@ async def test_moving_with_letters_and_arrows() -> None:
         names = [container.name for container in main_of(pilot).snapshot.containers]
         assert highlighted(pilot) == names[0]
         await pilot.press("j", "j", "k", "down")
-        assert highlighted(pilot) == names[2]
+        await until(pilot, lambda: highlighted(pilot) == names[2])
         await pilot.press("G")
-        assert highlighted(pilot) == names[-1]
+        await until(pilot, lambda: highlighted(pilot) == names[-1])
         await pilot.press("g")
-        assert highlighted(pilot) == names[0]
+        await until(pilot, lambda: highlighted(pilot) == names[0])
 
     await with_console(eight(), body)
 
@@ -122,6 +127,7 @@ async def test_removing_asks_first_and_names_what_goes() -> None:
         await pilot.press("d")
         await until(pilot, lambda: isinstance(pilot.app.screen, Confirm))
         await pilot.press("n")
+        await until(pilot, lambda: pilot.app.screen is main_of(pilot))
         assert backend.asked("remove") == []
         await pilot.press("d")
         await until(pilot, lambda: isinstance(pilot.app.screen, Confirm))
@@ -138,7 +144,7 @@ async def test_marks_make_one_key_do_many_things() -> None:
         await until(pilot, lambda: len(backend.asked("stop")) == 2)
         assert {call[1] for call in backend.asked("stop")} == {"gateway", "database"}
         await pilot.press("escape")
-        assert table(pilot).marked == set()
+        await until(pilot, lambda: table(pilot).marked == set())
 
     await with_console(eight(), body)
 
@@ -158,7 +164,7 @@ async def test_the_filter_narrows_while_typing_and_escape_drops_it() -> None:
         await pilot.press("slash", *"data")
         await until(pilot, lambda: [row.cells[1].text for row in table(pilot).rows] == ["database"])
         await pilot.press("enter")
-        assert pilot.app.focused is table(pilot)
+        await until(pilot, lambda: pilot.app.focused is table(pilot))
         assert len(table(pilot).rows) == 1
         await pilot.press("escape")
         await until(pilot, lambda: len(table(pilot).rows) == 8)
@@ -177,11 +183,11 @@ async def test_a_slash_can_be_typed_into_the_filter() -> None:
 async def test_digits_and_tab_go_to_the_panes() -> None:
     async def body(pilot: Pilot[int], _backend: FakeBackend) -> None:
         await pilot.press("2")
-        assert main_of(pilot).pane == "images"
+        await until(pilot, lambda: main_of(pilot).pane == "images")
         await pilot.press("tab")
-        assert main_of(pilot).pane == "networks"
+        await until(pilot, lambda: main_of(pilot).pane == "networks")
         await pilot.press("shift+tab", "shift+tab")
-        assert main_of(pilot).pane == "containers"
+        await until(pilot, lambda: main_of(pilot).pane == "containers")
         await pilot.press("4")
         await until(pilot, lambda: main_of(pilot).query_one(Detail).border_title == "data")
 
@@ -192,16 +198,15 @@ async def test_the_log_is_shown_and_searched() -> None:
     async def body(pilot: Pilot[int], _backend: FakeBackend) -> None:
         log = main_of(pilot).query_one("#logs", LogView)
         await until(pilot, lambda: log.count == 12)
-        assert "gateway: request 11 took" in log.visible_text()
+        await until(pilot, lambda: "gateway: request 11 took" in log.visible_text())
         await pilot.press("l", "slash", *"request 1", "enter")
         await until(pilot, lambda: log.search_summary == "/request 1 3/3")
         await pilot.press("n")
-        assert log.search_summary == "/request 1 1/3"
+        await until(pilot, lambda: log.search_summary == "/request 1 1/3")
         await pilot.press("N")
-        assert log.search_summary == "/request 1 3/3"
+        await until(pilot, lambda: log.search_summary == "/request 1 3/3")
         await pilot.press("w", "T")
-        assert log.wrap
-        assert log.timestamps
+        await until(pilot, lambda: log.wrap and log.timestamps)
 
     await with_console(eight(), body)
 
@@ -209,11 +214,9 @@ async def test_the_log_is_shown_and_searched() -> None:
 async def test_tabs_show_graphs_limits_processes_and_inspect() -> None:
     async def body(pilot: Pilot[int], _backend: FakeBackend) -> None:
         detail = main_of(pilot).query_one(Detail)
-        seen = []
-        for _ in range(5):
-            seen.append(detail.tab)
+        for tab in ("logs", "graphs", "limits", "processes", "inspect"):
+            await until(pilot, lambda tab=tab: detail.tab == tab)  # type: ignore[misc]
             await pilot.press("right_square_bracket")
-        assert seen == ["logs", "graphs", "limits", "processes", "inspect"]
         detail.tab = "processes"
         processes = detail.query_one("#processes", RecordTable)
         await until(pilot, lambda: len(processes.rows) == 2)
@@ -230,15 +233,34 @@ async def test_a_knob_changes_the_limit_at_once_and_undo_takes_it_back() -> None
         await until(pilot, lambda: backend.containers.get("gateway").limits.cpus == 0.6)
         await pilot.press("j", *"64m", "enter")
         await until(pilot, lambda: backend.containers.get("gateway").limits.memory == 64 << 20)
-        assert "changes in force" in str(pilot.app.screen.query_one(".state").render())
+        await until(pilot, lambda: "changes in force" in str(pilot.app.screen.query_one(".state").render()))
         await pilot.press("u")
         await until(pilot, lambda: backend.containers.get("gateway").limits == Limits(cpus=0.6, memory=256 << 20))
         await pilot.press("U")
         await until(pilot, lambda: backend.containers.get("gateway").limits == before)
         await pilot.press("escape")
-        assert pilot.app.screen is main_of(pilot)
+        await until(pilot, lambda: pilot.app.screen is main_of(pilot))
 
     await with_console(eight(), body)
+
+
+def test_a_dialog_that_is_not_laid_out_yet_takes_a_snapshot() -> None:
+    Retune(Target("1", "one", Limits()), tunables(2, 1 << 30, ""), "", History(), None).show_usage(None)
+
+
+def test_a_stopped_feed_delivers_nothing() -> None:
+    backend = eight()
+    delivered: list[Snapshot] = []
+    feed = Feed(cast("Backend", backend), delivered.append)
+    taken = backend.containers.list
+
+    def stop_meanwhile() -> tuple[Container, ...]:
+        feed._stop.set()
+        return taken()
+
+    backend.containers.list = stop_meanwhile  # type: ignore[method-assign]
+    feed._read()
+    assert delivered == []
 
 
 async def test_a_refused_limit_becomes_a_toast_and_the_knob_goes_back() -> None:
@@ -275,7 +297,7 @@ async def test_an_engine_error_is_a_toast_and_the_console_lives() -> None:
         await pilot.press("S")
         await until(pilot, lambda: any("something unforeseen" in toast.message for toast in pilot.app._notifications))
         await pilot.press("j")
-        assert highlighted(pilot) == "database"
+        await until(pilot, lambda: highlighted(pilot) == "database")
 
     await with_console(eight(), body)
 
@@ -283,10 +305,11 @@ async def test_an_engine_error_is_a_toast_and_the_console_lives() -> None:
 async def test_a_container_that_vanishes_leaves_the_cursor_on_its_neighbour() -> None:
     async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
         await pilot.press("j")
+        await until(pilot, lambda: highlighted(pilot) == "database")
         backend.items = [item for item in backend.items if item.name != "database"]
         backend.news.set()
         await until(pilot, lambda: len(table(pilot).rows) == 7)
-        assert highlighted(pilot) == "cache"
+        await until(pilot, lambda: highlighted(pilot) == "cache")
 
     await with_console(eight(), body)
 
@@ -315,6 +338,7 @@ async def test_help_lists_the_users_own_keys() -> None:
         await pilot.press("question_mark")
         await until(pilot, lambda: isinstance(pilot.app.screen, Help))
         await pilot.press("escape")
+        await until(pilot, lambda: pilot.app.screen is main_of(pilot))
         await pilot.press("f9")
         await until(pilot, lambda: backend.asked("stop") == [("stop", "gateway")])
 
@@ -339,10 +363,11 @@ async def test_a_form_runs_a_new_container() -> None:
 async def test_the_palette_finds_a_command_by_name() -> None:
     async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
         await pilot.press("colon")
-        await pilot.pause()
+        await until(pilot, lambda: isinstance(pilot.app.screen, CommandPalette))
         await pilot.press(*"restart")
-        await until(pilot, lambda: pilot.app.screen.query(OptionList).first().option_count > 0)
-        await until(pilot, lambda: pilot.app.screen.query(OptionList).first().highlighted == 0)
+        found = pilot.app.screen.query(OptionList).first()
+        await until(pilot, lambda: found.option_count > 0 and "estart" in str(found.get_option_at_index(0).prompt))
+        await until(pilot, lambda: found.highlighted == 0)
         await pilot.press("enter")
         await until(pilot, lambda: backend.asked("restart") == [("restart", "gateway")])
 
@@ -357,7 +382,9 @@ async def test_it_lives_in_any_size(size: tuple[int, int]) -> None:
         await pilot.resize_terminal(*size)
         await pilot.press("t")
         await until(pilot, lambda: isinstance(pilot.app.screen, Retune))
-        await pilot.press("escape", "S")
+        await pilot.press("escape")
+        await until(pilot, lambda: pilot.app.screen is main_of(pilot))
+        await pilot.press("S")
         await until(pilot, lambda: backend.asked("stop"))
 
     await with_console(eight(), body, size=size)
@@ -377,9 +404,11 @@ async def test_themes_change_at_once() -> None:
 async def test_sorting_by_use_puts_the_busiest_first() -> None:
     async def body(pilot: Pilot[int], _backend: FakeBackend) -> None:
         main_of(pilot).sort_by = "cpu"
-        await pilot.pause()
-        place = [column.id for column in table(pilot)._columns].index("cpu")
-        cpu = [row.cells[place].sort for row in table(pilot).rows]
-        assert cpu == sorted(cpu, key=lambda value: float(value or 0), reverse=True)
+
+        def cpu() -> list[float]:
+            place = [column.id for column in table(pilot)._columns].index("cpu")
+            return [float(row.cells[place].sort or 0) for row in table(pilot).rows]
+
+        await until(pilot, lambda: cpu() == sorted(cpu(), reverse=True) and len(set(cpu())) > 1)
 
     await with_console(FakeBackend(*(a_container(number) for number in range(1, 20))), body)

@@ -79,6 +79,7 @@ class Retune(ModalScreen[None]):
         self._done: list[Limits] = []
         self._waiting: dict[str, float | None] = {}
         self._timer: Timer | None = None
+        self._is_laid_out = False
 
     def compose(self) -> ComposeResult:
         """Lay out."""
@@ -93,6 +94,7 @@ class Retune(ModalScreen[None]):
 
     def on_mount(self) -> None:
         """Show what is in force."""
+        self._is_laid_out = True
         self._show_limits()
         self.query(Knob).first().focus()
         self.set_interval(1.0, self._show_chart)
@@ -105,6 +107,8 @@ class Retune(ModalScreen[None]):
     def show_usage(self, usage: Usage | None) -> None:
         """Show the use now."""
         self._usage = usage
+        if not self._is_laid_out:
+            return
         for knob in self.query(Knob):
             knob.used = tuning.used_of(knob.tunable, usage)
         self._show_chart()
