@@ -29,6 +29,7 @@ TAKE_PATHS = {
     "engine/sandbox/mounts.py:_attach": "the root file system's own directory",
     "engine/sandbox/mounts.py:_open_source": "a bind's source on the host, named by the user",
     "engine/sandbox/mounts.py:_open_null": "the host's null device",
+    "engine/sandbox/trees.py:*": "the root file system's own directory, and what engine.linux.inside opened",
     "engine/sandbox/devices.py:_bind_device": "a device of the host, named by the user and checked by its number",
     "engine/sandbox/devices.py:node_of": "a device of the host, named by the user",
     "engine/sandbox/process.py:enter_workdir": "the working directory, from inside, and checked to be inside afterwards",

@@ -230,8 +230,8 @@ def _forced(parser: argparse.ArgumentParser) -> None:
 
 
 def _check(parser: argparse.ArgumentParser) -> None:
-    flag(parser, "--repair", help="mend what can be mended")
-    flag(parser, "--deep", help="read all blobs and check their digests")
+    add_flag(parser, "--repair", help="mend what can be mended")
+    add_flag(parser, "--deep", help="read all blobs and check their digests")
     _json(parser)
 
 
