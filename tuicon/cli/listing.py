@@ -125,6 +125,30 @@ def _container_record(container: Container, now: datetime, *, whole: bool) -> di
     }
 
 
+def _check(engine: Engine, arguments: argparse.Namespace, records: list[dict[str, Any]]) -> int:
+    """Print for each image whether its registry has a newer one."""
+    from engine.errors import EngineError
+
+    rows: list[dict[str, str]] = []
+    for record in records:
+        if record["Tag"] == "<none>":
+            continue
+        reference = f"{record['Repository']}:{record['Tag']}"
+        try:
+            update = engine.registries.check(reference)
+            state = "newer image exists" if update.is_available else "up to date" if update.remote else "not there"
+        except EngineError as error:
+            state = str(error)
+        rows.append({"Reference": reference, "ID": record["ID"], "Update": state})
+    if arguments.json:
+        output.as_json(rows)
+    elif arguments.format:
+        output.formatted(arguments.format, rows)
+    else:
+        output.table(("REFERENCE", "IMAGE ID", "UPDATE"), [list(row.values()) for row in rows])
+    return 0
+
+
 def images(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon images."""
     from engine.api import familiar_reference
@@ -150,6 +174,8 @@ def images(engine: Engine, arguments: argparse.Namespace) -> int:
     }
     wanted = [*arguments.filter, *([f"reference={arguments.reference}"] if arguments.reference else [])]
     found = filtered(records, wanted, tests)
+    if arguments.check:
+        return _check(engine, arguments, found)
     if arguments.quiet:
         for image_id in dict.fromkeys(record["ID"] for record in found):
             print(image_id)
