@@ -31,6 +31,7 @@ OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 _WORD = re.compile(r"[a-z0-9_.-]+")
+_VARIANT = re.compile(r"v[0-9]+")
 _DEFAULT_VARIANTS = {"arm64": "v8", "arm": "v7"}
 _CONFIGS = frozenset({OCI_CONFIG, "application/vnd.docker.container.image.v1+json"})
 _LAYER = re.compile(
@@ -227,7 +228,7 @@ def parse_platform(text: str) -> Platform:
     parts = text.lower().split("/")
     if not all(_WORD.fullmatch(part) for part in parts) or len(parts) > 3:
         raise InvalidArgument(f"malformed platform {text[:80]!r}: give os/architecture[/variant], such as linux/arm64")
-    if len(parts) == 1:
+    if len(parts) == 1 or (len(parts) == 2 and _VARIANT.fullmatch(parts[1])):
         parts = ["linux", *parts]
     architecture = _MACHINES.get(parts[1], parts[1])
     return Platform(architecture, parts[0], parts[2] if len(parts) == 3 else "")
