@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import pytest
 from engine.api import Engine
 from engine.errors import EngineError, ImageError, NotAuthorized, NotFound, RegistryError
 from engine.images import demo
-from engine.images.registry import push
+from engine.images.registry import push, transport
 from engine.images.registry.client import Client
 from engine.images.registry.config import Endpoint
 from engine.model.container import ContainerSpec
@@ -342,7 +343,6 @@ def test_what_a_registry_must_not_answer_is_refused_and_nothing_is_kept(
         other.registries.pull(f"{told.name}/bad:1")
     assert other.images.list() == ()
     assert [*other.root.joinpath("layers").iterdir()] == []
-    other.images.collect()
     assert blobs(other) == set()
 
 
@@ -596,6 +596,56 @@ def test_the_command_line_pulls_pushes_and_logs_in(engine: Engine, registry: str
     assert "import of a root file system" in tuicon("history", reference)
     with suppress(NotFound):
         engine.images.remove("nosuch")
+
+
+def test_a_full_disk_is_one_sentence_and_nothing_is_left_on_it(engine: Engine, registry: str, root: Path) -> None:
+    pushed(engine, f"{registry}/large:1", *(tar_of(entry(f"f{n}", content=noise(900_000 + n))) for n in range(3)))
+    small = root / "small"
+    small.mkdir()
+    script = """
+    mount -t tmpfs -o size=4m none "$1" && shift && "$@"
+    code=$?; find "$0/blobs" "$0/layers" -type f; exit $code"""
+    pull: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "tuicon",
+        "--root",
+        small / "state",
+        "pull",
+        "-q",
+        f"{registry}/large:1",
+    ]
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, small / "state", small, *pull],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("No space left on device\n")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_registry_that_hangs_is_given_up(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "PATIENCE", 0.3)
+    hole = socket.create_server(("127.0.0.1", 0))  # takes connections and never answers
+    with hole, pytest.raises(RegistryError, match="has been silent for too long"):
+        engine.registries.pull(f"127.0.0.1:{hole.getsockname()[1]}/x")
+
+
+def test_a_missing_image_is_pulled_to_run(engine: Engine, registry: str) -> None:
+    reference = f"{registry}/wanted:1"
+    engine.images.tag("tuicon/demo", reference)
+    engine.registries.push(reference)
+    engine.images.remove(reference)
+    run: list[str | Path] = [sys.executable, "-m", "tuicon", "--root", engine.root, "run", "--rm", "--network", "none"]
+    never = subprocess.run(
+        [*run, "--pull", "never", reference, "true"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (never.returncode, never.stderr.splitlines()[0]) == (125, f"tuicon: no such image: {reference}")
+    done = subprocess.run([*run, reference, "echo", "ran"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "ran\n"), done.stderr
 
 
 def test_what_cannot_be_reached_is_one_sentence(engine: Engine) -> None:

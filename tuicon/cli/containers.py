@@ -124,21 +124,29 @@ def _log_options(arguments: argparse.Namespace) -> LogOptions:
 def create(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon create."""
     spec = spec_of(arguments)
-    _have_demo(engine, spec.image)
+    _have_image(engine, spec.image, arguments.pull)
     container = engine.containers.create(spec)
     _write_cidfile(arguments.cidfile, container.id)
     print(container.id)
     return 0
 
 
-def _have_demo(engine: Engine, reference: str) -> None:
-    """Make the demo image when it is wanted and missing."""
-    if reference not in (_DEMO, f"{_DEMO}:latest"):
-        return
+def _have_image(engine: Engine, reference: str, policy: str) -> None:
+    """Make the demo image, or pull another, when it is wanted and missing."""
+    is_demo = reference in (_DEMO, f"{_DEMO}:latest")
     try:
         engine.images.get(reference)
+        if policy != "always" or is_demo:
+            return
     except NotFound:
+        if policy == "never":
+            raise
+    if is_demo:
         engine.images.build_demo()
+        return
+    from tuicon.cli.registries import pull_quietly
+
+    pull_quietly(engine, reference)
 
 
 def _write_cidfile(name: str | None, container_id: str) -> None:
@@ -157,7 +165,7 @@ def run(engine: Engine, arguments: argparse.Namespace) -> int:
     _check_tty(arguments, wants_stdin=arguments.interactive)
     if arguments.cidfile and os.path.exists(arguments.cidfile):  # noqa: PTH110 - pathlib is not loaded yet
         raise Usage(f"the id file exists already: {arguments.cidfile}")
-    _have_demo(engine, spec.image)
+    _have_image(engine, spec.image, arguments.pull)
     if arguments.detach:
         container = engine.containers.run(spec)
         _write_cidfile(arguments.cidfile, container.id)

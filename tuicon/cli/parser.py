@@ -92,6 +92,7 @@ def _spec(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cidfile", metavar="FILE", help="write its id to a file")
     limits.add_flags(parser)
     parser.add_argument("--help", action="help", help="show this text")
+    registry_flags.policy(parser)
     _named(parser.add_argument("image", metavar="IMAGE"), "images")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="replaces the image's command")
 

@@ -15,6 +15,13 @@ def _connection(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def policy(parser: argparse.ArgumentParser) -> None:
+    """Add the flag that says when run and create pull their image."""
+    parser.add_argument(
+        "--pull", default="missing", choices=("missing", "always", "never"), help="when to pull the image"
+    )
+
+
 def pull(parser: argparse.ArgumentParser) -> None:
     """Add pull's flags."""
     parser.add_argument("-q", "--quiet", action="store_true", help="print only the reference")

@@ -55,7 +55,7 @@ class Download:
 
     def _end(self, kind: type[BaseException] | None, *_: object) -> None:
         self._hang_up()
-        if kind is not None and issubclass(kind, ImageError) and not self._is_kept:
+        if kind is not None and issubclass(kind, ImageError | StoreError) and not self._is_kept:
             self._blobs.partial(self._descriptor.digest).unlink(missing_ok=True)  # nothing to go on with
 
     def read(self, size: int, /) -> bytes:

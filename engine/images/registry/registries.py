@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
-from engine.errors import EngineError, InvalidArgument, NotAuthorized, NotFound, RegistryError
+from engine.errors import EngineError, ImageError, InvalidArgument, NotAuthorized, NotFound, RegistryError, StoreError
 from engine.images.catalogue import Catalogue
 from engine.images.registry import pull as pulling
 from engine.images.registry import push as pushing
@@ -74,6 +74,9 @@ class Registries:
             except (RegistryError, NotFound):
                 if not endpoint.is_mirror:
                     raise
+            except (ImageError, StoreError):
+                self._catalogue.collect()
+                raise
         self._journal.append("image", "pull", pulled.image.id, pulled.reference)
         return pulled
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
 _TEMPORARY = frozenset({408, 429, 500, 502, 503, 504})
-_PATIENCE = 15.0
+PATIENCE = 15.0
+"""Seconds that a host may be silent."""
 _CONNECTS_WITHIN = 20.0
 _LONGEST_PAUSE = 30.0
 _LARGEST_DOCUMENT = 4 << 20
@@ -55,10 +56,9 @@ class Transport:
         stop: Set to end all transfers soon.
     """
 
-    def __init__(self, endpoint: Endpoint, stop: threading.Event | None = None, patience: float = _PATIENCE) -> None:
+    def __init__(self, endpoint: Endpoint, stop: threading.Event | None = None) -> None:
         self.endpoint = endpoint
         self.stop = stop or threading.Event()
-        self._patience = patience
         self._pools: dict[str, urllib3.PoolManager] = {}
         self._lock = threading.Lock()
         self._open: set[urllib3.BaseHTTPResponse] = set()
@@ -118,11 +118,14 @@ class Transport:
         Raises:
             RegistryError: There is no answer, or it is larger than 4 MiB.
         """
+        silences = 0
         for number in range(TRIES):
             try:
                 answer = self._request_once(method, url, headers or {}, body)
             except RegistryError as error:
-                if number == TRIES - 1 or not is_temporary(error) or isinstance(_cause(error), ConnectionRefusedError):
+                silences += isinstance(_cause(error), TimeoutError)
+                is_refused = isinstance(_cause(error), ConnectionRefusedError)
+                if number == TRIES - 1 or not is_temporary(error) or is_refused or silences > 1:
                     raise
                 self.pause(number)
                 continue
@@ -195,7 +198,7 @@ class Transport:
         key = f"{kind} {proxy}"
         pool = self._pools.get(key)
         if pool is None:
-            timeout = urllib3.Timeout(connect=min(_CONNECTS_WITHIN, self._patience), read=self._patience)
+            timeout = urllib3.Timeout(connect=min(_CONNECTS_WITHIN, PATIENCE), read=PATIENCE)
             options: dict[str, Any] = {
                 "timeout": timeout,
                 "maxsize": 8,
