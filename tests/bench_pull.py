@@ -127,6 +127,10 @@ def contenders(scratch: Path, reference: str, stack: ExitStack) -> list[Contende
 
 def main() -> None:
     """Run everything and print it."""
+    missing = [name for name in ("docker-registry", "skopeo", "umoci") if not shutil.which(name)]
+    if missing:
+        print(f"pulls: absent: {', '.join(missing)}")
+        return
     if os.environ.get("TUICON_BENCH_INSIDE") != "1":
         words = [sys.executable, "-m", "tests.bench_pull", *sys.argv[1:]]
         subprocess.run(
