@@ -589,6 +589,7 @@ def test_the_command_line_pulls_pushes_and_logs_in(engine: Engine, registry: str
     assert lines[-3:] == [f"Digest: {digest}", f"Status: Downloaded newer image for {reference}", reference]
     assert tuicon("image", "tags", f"{registry}/cli/demo") == "1\n"
     assert json.loads(tuicon("manifest", "inspect", reference))["digest"] == digest
+    assert digest in tuicon("images", "--digests", f"{registry}/cli/demo")
     assert "up to date" in tuicon("images", "--check", f"{registry}/cli/demo")
     assert tuicon("login", "-u", "anybody", "--password-stdin", registry, stdin="secret\n") == "Login Succeeded\n"
     assert "Removed" in tuicon("logout", registry)

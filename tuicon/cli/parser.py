@@ -215,6 +215,7 @@ def _import(parser: argparse.ArgumentParser) -> None:
 
 def _images(parser: argparse.ArgumentParser) -> None:
     _flag(parser, "-a", "--all", help="all images (there are no hidden ones)")
+    _flag(parser, "--digests", help="show digests")
     _flag(parser, "--check", help="ask the registries for newer images")
     _listing(parser)
     parser.add_argument("reference", nargs="?", metavar="REFERENCE")

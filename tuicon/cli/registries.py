@@ -72,7 +72,6 @@ def _pull_one(engine: Engine, arguments: argparse.Namespace, reference: str, opt
 
 def pull_quietly(engine: Engine, reference: str) -> None:
     """Pull what a container is to be made of; what there is to say goes to stderr."""
-    print(f"Pulling {reference}", file=sys.stderr)
     board = Board(sys.stderr)
     try:
         engine.registries.pull(reference, watch=board)
