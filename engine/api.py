@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from engine.containers.records import Registry
     from engine.containers.system import System
     from engine.images.images import ImageStore
+    from engine.images.registry.registries import Registries
     from engine.model.container import Mount
     from engine.networks.networks import NetworkStore
     from engine.store.journal import Journal
@@ -101,6 +102,11 @@ class Engine:
         from engine.images.images import ImageStore
 
         return ImageStore(self._paths, self._journal, self._registry.users_of_image)
+
+    @property
+    def registries(self) -> Registries:
+        """Registries: pull, push, login, tags, search."""
+        return self.images.registries
 
     @cached_property
     def networks(self) -> NetworkStore:

@@ -8,6 +8,8 @@ EngineError                     str() is one plain sentence; .hint says what to 
 ├── NotPermitted                a privilege is missing
 ├── NotSupported                this kernel cannot do it
 ├── ImageError                  an archive, manifest or layer is damaged, hostile or of an unknown kind
+├── RegistryError               a registry cannot be reached, refuses, or answers what it must not
+│   └── NotAuthorized           it wants credentials, or others than it got
 ├── StartFailed                 the container's process could not be started
 │   ├── CommandNotFound         exit code 127
 │   └── CommandNotExecutable    exit code 126
@@ -83,6 +85,24 @@ class ImageError(EngineError):
     """An archive, manifest or layer is damaged, hostile or of an unknown kind."""
 
     exit_code = 1
+
+
+class RegistryError(EngineError):
+    """A registry cannot be reached, refuses, or answers what it must not.
+
+    Attributes:
+        status: The HTTP status, or 0 when there was no answer.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, status: int = 0, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class NotAuthorized(RegistryError):
+    """A registry wants credentials, or others than it got."""
 
 
 class StartFailed(EngineError):

@@ -136,10 +136,10 @@ def runc_bundle(directory: Path, archive: bytes) -> list[str]:
 
 
 @contextmanager
-def private_dockerd(directory: Path) -> Iterator[list[str]]:
-    """Run dockerd in a network namespace of its own, and yield the client's command for it."""
+def private_dockerd(directory: Path, *, own_network: bool = True) -> Iterator[list[str]]:
+    """Run dockerd, in a network namespace of its own unless we are in one, and yield the client's command for it."""
     socket = directory / "docker.sock"
-    daemon: list[str | Path] = ["unshare", "--net", "dockerd", "--data-root", directory / "data", "--exec-root", directory / "exec",
+    daemon: list[str | Path] = [*(("unshare", "--net") if own_network else ()), "dockerd", "--data-root", directory / "data", "--exec-root", directory / "exec",
         "--pidfile", directory / "pid", "-H", f"unix://{socket}"]  # fmt: skip
     with directory.joinpath("log").open("wb") as log:
         process = subprocess.Popen(daemon, stdout=log, stderr=log)
@@ -195,6 +195,7 @@ def main() -> None:
         scratch = Path(name)
         scratch.joinpath("docker").mkdir()
         bench_starts(scratch, rounds, stack)
+    subprocess.run([sys.executable, "-m", "tests.bench_pull"], check=True, cwd=CHECKOUT)
     print("\nThe console", flush=True)
     subprocess.run([sys.executable, "-m", "tests.bench_console"], check=True, cwd=CHECKOUT)
 

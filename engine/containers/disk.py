@@ -22,7 +22,7 @@ def _images(paths: Paths, containers: tuple[Container, ...], images: tuple[Image
     layers = Layers(paths)
     used = {container.image_id for container in containers}
     needed = {chain_id for image in images if image.id in used for chain_id in image.layers}
-    sizes = {chain_id: layer.size for chain_id in layers.list() if (layer := layers.get(chain_id))}
+    sizes = {chain_id: layer.size + layer.blob_size for chain_id in layers.list() if (layer := layers.get(chain_id))}
     free = sum(size for chain_id, size in sizes.items() if chain_id not in needed)
     return DiskUsage("Images", len(images), sum(image.id in used for image in images), sum(sizes.values()), free)
 

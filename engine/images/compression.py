@@ -107,9 +107,18 @@ class Decompressed:
             raise ImageError("the layer is cut off")
 
 
-def _maker(head: bytes) -> Any:  # noqa: ANN401 - a constructor of one of three libraries
+def kind_of(head: bytes) -> str:
+    """Return "gzip", "zstd" or "" by the first four bytes."""
     if head[:2] == b"\x1f\x8b":
-        return lambda: isal_zlib.decompressobj(wbits=31)
-    if head == b"\x28\xb5\x2f\xfd":
-        return zstd.ZstdDecompressor
-    return None
+        return "gzip"
+    return "zstd" if head[:4] == b"\x28\xb5\x2f\xfd" else ""
+
+
+def gzip_compressor() -> Any:  # noqa: ANN401 - isal has no stubs
+    """Return a compressor; the same input gives the same bytes, for it writes neither a time nor a name."""
+    return isal_zlib.compressobj(1, wbits=31)
+
+
+def _maker(head: bytes) -> Any:  # noqa: ANN401 - a constructor of one of three libraries
+    makers: dict[str, Any] = {"gzip": lambda: isal_zlib.decompressobj(wbits=31), "zstd": zstd.ZstdDecompressor}
+    return makers.get(kind_of(head))

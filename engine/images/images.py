@@ -1,35 +1,30 @@
-"""The image store: load, import, list, inspect, tag, remove."""
+"""The image store: load, import, list, inspect, tag, remove, prune; pull and push through `registries`."""
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
-from engine.errors import Ambiguous, Conflict, ImageError, InvalidArgument, NotFound
-from engine.linux import files
-from engine.model.health import HealthCheck
+from engine.errors import Conflict, ImageError, InvalidArgument
+from engine.images.catalogue import Catalogue
 from engine.model.image import Image, ImageSettings
 from engine.oci import digest as digests
+from engine.oci import manifest as documents
 from engine.oci import reference as references
-from engine.oci.manifest import Healthcheck, ImageConfig, Settings
-from engine.store import records
-from engine.store.blobs import Blobs
 from engine.store.journal import Journal
-from engine.store.layers import Layer, Layers
+from engine.store.layers import Layer
 from engine.store.paths import Paths
 
 if TYPE_CHECKING:
     from engine.images.load import Found
+    from engine.images.registry.registries import Registries
     from engine.images.unpack import UnpackLimits
-
-_HEX = re.compile(r"[0-9a-f]{1,64}")
+    from engine.model.transfer import HistoryStep, PrunePlan
 
 
 class ImageStore:
@@ -39,8 +34,14 @@ class ImageStore:
         self._paths = paths
         self._journal = journal
         self._users = users
-        self._blobs = Blobs(paths)
-        self._layers = Layers(paths)
+        self._catalogue = Catalogue(paths)
+
+    @cached_property
+    def registries(self) -> Registries:
+        """Pull, push, login and everything else that speaks to a registry."""
+        from engine.images.registry.registries import Registries
+
+        return Registries(self._catalogue, self._journal)
 
     def load(self, source: Path | BinaryIO, *, limits: UnpackLimits | None = None) -> tuple[Image, ...]:
         """Load all images of a docker archive or an OCI layout.
@@ -76,25 +77,24 @@ class ImageStore:
 
         archive = archives.Archive(directory)
         try:
-            with self._being_made():
+            with self._catalogue.being_made():
                 return tuple(self._keep(found, limits) for found in archives.find_images(archive))
         finally:
             archive.close()
 
-    def _being_made(self, *, blocking: bool = True, shared: bool = True) -> files.FileLock:
-        """Return the lock that keeps layers and blobs which no image has yet from being collected."""
-        return files.FileLock(self._paths.lock("images"), blocking=blocking, shared=shared)
-
     def _keep(self, found: Found, limits: UnpackLimits | None) -> Image:
-        from engine.images import load as archives
+        from engine.images.intake import copied, take_layer
 
-        config = archives.decode_config(found.config)
+        config = documents.decode_config(found.config)
         if len(config.rootfs.diff_ids) != len(found.layers):
             raise ImageError("the image config names another number of layers than the manifest")
         names = tuple(self._reference(name) for name in found.references)
-        self._unpack_layers(config, found, limits)
-        manifest = self._blobs.put(found.manifest) if found.manifest else ""
-        return self._record(self._blobs.put(found.config), config, manifest, names)
+        diff_ids = tuple(config.rootfs.diff_ids)
+        chain = digests.chain_ids(diff_ids)
+        for chain_id, diff_id, opener, digest in zip(chain, diff_ids, found.layers, found.digests, strict=True):
+            opens = copied(self._catalogue.blobs, opener, digest)
+            take_layer(self._catalogue.layers, chain_id, diff_id, opens, limits)
+        return self._record(found.config, found.manifest, names)
 
     @staticmethod
     def _reference(name: str) -> str:
@@ -104,32 +104,10 @@ class ImageStore:
         except InvalidArgument as error:
             raise ImageError(f"the archive names the image {name[:200]!r}: {error}") from error
 
-    def _unpack_layers(self, config: ImageConfig, found: Found, limits: UnpackLimits | None) -> None:
-        diff_ids = tuple(config.rootfs.diff_ids)
-        for chain_id, diff_id, opener, digest in zip(
-            digests.chain_ids(diff_ids), diff_ids, found.layers, found.digests, strict=True
-        ):
-
-            def fill(directory: Path, chain: str = chain_id, diff: str = diff_id, opens: Callable[[], BinaryIO] = opener,
-                     expected: str = digest) -> Layer:  # fmt: skip
-                with opens() as stream:
-                    return _fill(directory, stream, chain, diff, expected, limits)
-
-            self._layers.ensure(chain_id, fill)
-
-    def _record(self, image_id: str, config: ImageConfig, manifest: str, names: tuple[str, ...]) -> Image:
-        diff_ids = tuple(config.rootfs.diff_ids)
-        chain = digests.chain_ids(diff_ids)
-        sizes = [layer.size for layer in (self._layers.get(chain_id) for chain_id in chain) if layer]
-        image = Image(
-            id=image_id, references=(), created_at=_time(config.created), architecture=config.architecture, os=config.os,
-            size=sum(sizes), layers=chain, diff_ids=diff_ids, settings=_settings(config.config), digest=manifest,
-        )  # fmt: skip
-        records.save(self._paths.images / f"{digests.hex_of(image_id)}.json", image, durable=True)
-        for name in names:
-            self._point(name, image_id)
-        self._journal.append("image", "load", image_id, names[0] if names else image_id)
-        return self.get(image_id)
+    def _record(self, config: bytes, manifest: bytes, names: tuple[str, ...]) -> Image:
+        image = self._catalogue.record(config, manifest, names)
+        self._journal.append("image", "load", image.id, names[0] if names else image.id)
+        return image
 
     def import_rootfs(
         self, source: Path | BinaryIO, reference: str = "", *, settings: ImageSettings | None = None,
@@ -154,25 +132,20 @@ class ImageStore:
     def _import_stream(
         self, stream: BinaryIO, names: tuple[str, ...], settings: ImageSettings, limits: UnpackLimits | None
     ) -> Image:
-        from engine.images import load as archives
-        from engine.images.compression import Decompressed
-        from engine.images.unpack import unpack
+        from engine.images.intake import Copied, unpack_blob
 
-        with self._being_made(), self._paths.staged("import") as staged:
+        with self._catalogue.being_made(), self._paths.staged("import") as staged:
             staged.joinpath("diff").mkdir(mode=0o755)
-            plain = Decompressed(stream)
-            unpacked = unpack(plain, staged / "diff", limits)
-            diff_id = plain.digest()
-            layer = Layer(diff_id, diff_id, unpacked.size, unpacked.entries)
+            with self._catalogue.blobs.writer() as writer:
+                layer = unpack_blob(staged / "diff", Copied(stream, writer), "", "", limits)
 
             def fill(directory: Path) -> Layer:
                 directory.rmdir()
                 staged.joinpath("diff").rename(directory)
                 return layer
 
-            self._layers.ensure(diff_id, fill)
-            config = _config_document(diff_id, settings)
-            return self._record(self._blobs.put(config), archives.decode_config(config), "", names)
+            self._catalogue.layers.ensure(layer.chain_id, fill)
+            return self._record(_config_document(layer.diff_id, settings), b"", names)
 
     def build_demo(self) -> Image:
         """Make the demo image from the host's own programs; no network is needed."""
@@ -182,21 +155,7 @@ class ImageStore:
 
     def list(self) -> tuple[Image, ...]:
         """Return all images, newest first."""
-        if not self._paths.images.exists():
-            return ()
-        by_id = self._names_by_id()
-        found = [self._load_record(path, by_id) for path in self._paths.images.glob("*.json") if len(path.stem) == 64]
-        oldest = datetime.min.replace(tzinfo=UTC)
-        return tuple(
-            sorted((image for image in found if image), key=lambda image: image.created_at or oldest, reverse=True)
-        )
-
-    def _load_record(self, path: Path, by_id: dict[str, tuple[str, ...]]) -> Image | None:
-        try:
-            image = records.load(path, Image)
-        except FileNotFoundError:
-            return None
-        return replace(image, references=by_id.get(image.id, ()))
+        return self._catalogue.list()
 
     def get(self, ref: str) -> Image:
         """Return an image by reference, id, id prefix or digest.
@@ -205,39 +164,18 @@ class ImageStore:
             NotFound: There is none.
             Ambiguous: An id prefix fits several.
         """
-        short = ref.removeprefix("sha256:")
-        wanted = self._pointed(ref)
-        if wanted is None and _HEX.fullmatch(short) and self._paths.images.exists():
-            matches = sorted(path.stem for path in self._paths.images.glob(f"{short}*.json") if len(path.stem) == 64)
-            if len(matches) > 1:
-                raise Ambiguous("image", ref, tuple(match[:12] for match in matches))
-            wanted = f"sha256:{matches[0]}" if matches else None
-        if wanted is None:
-            raise NotFound("image", ref, hint="load one with `tuicon load` or `tuicon import`, or try tuicon/demo")
-        image = self._load_record(self._paths.images / f"{digests.hex_of(wanted)}.json", self._names_by_id())
-        if image is None:
-            raise NotFound("image", ref)
-        return image
-
-    def _pointed(self, ref: str) -> str | None:
-        try:
-            parsed = references.parse(ref)
-        except InvalidArgument:
-            return None
-        if parsed.digest:
-            return next((image.id for image in self.list() if image.digest == parsed.digest), None)
-        return self._pointers().get(str(parsed))
+        return self._catalogue.get(ref)
 
     def inspect(self, ref: str) -> dict[str, Any]:
         """Return an image in docker's JSON shape."""
         image = self.get(ref)
         familiar = [references.familiar_text(name) for name in image.references]
-        names = sorted({references.parse(name).name for name in image.references})
+        called = sorted(f"{parsed.name}@{parsed.digest}" for parsed in map(references.parse, image.repo_digests))
         settings = image.settings
         return {
             "Id": image.id,
             "RepoTags": familiar,
-            "RepoDigests": [f"{name}@{image.digest}" for name in names] if image.digest else [],
+            "RepoDigests": called,
             "Created": image.created_at.isoformat().replace("+00:00", "Z") if image.created_at else "",
             "Architecture": image.architecture,
             "Os": image.os,
@@ -252,9 +190,76 @@ class ImageStore:
             "RootFS": {"Type": "layers", "Layers": [*image.diff_ids]},
         }  # fmt: skip
 
+    def history(self, ref: str) -> tuple[HistoryStep, ...]:
+        """Return the steps that made an image, the newest first."""
+        from engine.images.history import history
+
+        return history(self._catalogue, self.get(ref))
+
+    def save(self, refs: tuple[str, ...], target: Path | BinaryIO, *, form: str = "docker") -> None:
+        """Write images to one archive: those named by a reference with that name, by an id with all their names.
+
+        Args:
+            refs: References, ids or digests; equal images are written once.
+            target: A file or, for "oci-dir", a directory that does not exist; or a stream.
+            form: "docker" (which is an OCI layout too), "oci" or "oci-dir".
+
+        Raises:
+            NotFound: There is no such image.
+            InvalidArgument: The target cannot be written, or the form is unknown; nothing is left of it.
+        """
+        from engine.images.save import save
+
+        names: dict[str, list[str]] = {}
+        images: dict[str, Image] = {}
+        for ref in refs:
+            image = self.get(ref)
+            images[image.id] = image
+            is_named = self._catalogue.pointed(ref) == image.id and "@" not in ref
+            names.setdefault(image.id, []).extend([str(references.parse(ref))] if is_named else image.references)
+        with self._catalogue.being_made():  # nobody may collect a blob meanwhile
+            wanted = [(image, tuple(dict.fromkeys(names[image.id]))) for image in images.values()]
+            save(self._catalogue, wanted, target, form)
+        for image in images.values():
+            self._journal.append("image", "save", image.id, next(iter(names[image.id]), image.id))
+
+    def plan_prune(
+        self,
+        *,
+        takes_unused: bool = False,
+        until: datetime | None = None,
+        labels: tuple[str, ...] = (),
+        without_labels: tuple[str, ...] = (),
+    ) -> PrunePlan:
+        """Return what a prune would remove: images without a name, or all that no container uses, and the bytes."""
+        from engine.images.prune import plan
+
+        return plan(
+            self._catalogue, self._users, takes_unused=takes_unused, until=until, labels=labels,
+            without_labels=without_labels,
+        )  # fmt: skip
+
+    def prune(self, plan: PrunePlan) -> tuple[str, ...]:
+        """Remove the images of a plan, but for those that a container uses or a name has found meanwhile.
+
+        Returns:
+            docker's "Untagged: …" and "Deleted: …".
+        """
+        lines: list[str] = []
+        for item in plan.images:
+            image = next((image for image in self.list() if image.id == item.image.id), None)
+            if image is None or image.references != item.image.references or self._users(image.id):
+                continue
+            self._catalogue.forget(image)
+            self._journal.append("image", "delete", image.id, image.id)
+            lines += [f"Untagged: {references.familiar_text(name)}" for name in image.references]
+            lines.append(f"Deleted: {image.id}")
+        lines += [f"Deleted: {chain_id}" for chain_id in self._catalogue.collect()]
+        return tuple(lines)
+
     def lower_directories(self, image: Image) -> tuple[Path, ...]:
         """Return the layer directories, top first, as overlayfs wants them."""
-        return tuple(self._layers.directory(chain_id) for chain_id in reversed(image.layers))
+        return tuple(self._catalogue.layers.directory(chain_id) for chain_id in reversed(image.layers))
 
     def tag(self, ref: str, reference: str) -> None:
         """Give an image one more reference."""
@@ -262,7 +267,7 @@ class ImageStore:
         parsed = references.parse(reference)
         if parsed.digest:
             raise InvalidArgument("a tag cannot have a digest")
-        self._point(str(parsed), image.id)
+        self._catalogue.point(str(parsed), image.id)
         self._journal.append("image", "tag", image.id, str(parsed))
 
     def remove(self, ref: str, *, force: bool = False) -> tuple[str, ...]:
@@ -273,7 +278,7 @@ class ImageStore:
             Conflict: A container uses it, or an id has several references, and `force` is not given.
         """
         image = self.get(ref)
-        pointed = self._pointed(ref)
+        pointed = self._catalogue.pointed(ref)
         removed = (str(references.parse(ref)),) if pointed == image.id and "@" not in ref else image.references
         if len(removed) > 1 and not force:
             names = ", ".join(references.familiar_text(name) for name in removed)
@@ -289,7 +294,7 @@ class ImageStore:
                 f"image {image.short_id} is used by container {users[0][:12]} and has no reference to remove"
             )
         lines = [f"Untagged: {references.familiar_text(name)}" for name in removed]
-        self._unpoint(removed)
+        self._catalogue.unpoint(removed)
         for name in removed:
             self._journal.append("image", "untag", image.id, name)
         if not remaining and not users:
@@ -297,129 +302,23 @@ class ImageStore:
         return tuple(lines)
 
     def _delete(self, image: Image) -> tuple[str, ...]:
-        self._paths.images.joinpath(f"{digests.hex_of(image.id)}.json").unlink(missing_ok=True)
-        gone = self._collect_unreferenced()
+        gone = self._catalogue.delete(image)
         self._journal.append("image", "delete", image.id, image.id)
-        return (f"Deleted: {image.id}", *(f"Deleted: {chain_id}" for chain_id in image.layers if chain_id in gone))
+        return (f"Deleted: {image.id}", *(f"Deleted: {chain_id}" for chain_id in gone))
 
     def unreferenced(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the layers and the blobs that no image has; none while an image is being made."""
-        try:
-            with self._being_made(blocking=False, shared=False):
-                return self._unreferenced()
-        except BlockingIOError:
-            return (), ()
-
-    def _unreferenced(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        kept = self.list()
-        layers = {chain_id for image in kept for chain_id in image.layers}
-        blobs = {digest for image in kept for digest in (image.id, image.digest)}
-        return (
-            tuple(chain_id for chain_id in self._layers.list() if chain_id not in layers),
-            tuple(digest for digest in self._blobs.list() if digest not in blobs),
-        )
+        return self._catalogue.unreferenced()
 
     def collect(self) -> None:
         """Delete what interrupted loads and deletions left, and layers and blobs that no image has."""
-        self._layers.collect()
+        self._paths.prepare()
+        self._catalogue.layers.collect()
         self._paths.empty_trash()
-        self._collect_unreferenced()
-
-    def _collect_unreferenced(self) -> tuple[str, ...]:
-        """Delete the layers and blobs that no image has, unless an image is being made; return the layers' ids."""
-        try:
-            with self._being_made(blocking=False, shared=False):
-                layers, blobs = self._unreferenced()
-                for digest in blobs:
-                    self._blobs.delete(digest)
-                for chain_id in layers:
-                    self._layers.delete(chain_id)
-        except BlockingIOError:
-            return ()  # what is left now goes the next time
-        return layers
-
-    def _pointers(self) -> dict[str, str]:
-        try:
-            found = records.load(self._paths.images / "references.json", dict[str, str])
-        except FileNotFoundError:
-            return {}
-        return found
-
-    def _names_by_id(self) -> dict[str, tuple[str, ...]]:
-        found: dict[str, tuple[str, ...]] = {}
-        for name, image_id in sorted(self._pointers().items()):
-            found[image_id] = (*found.get(image_id, ()), name)
-        return found
-
-    def _point(self, name: str, image_id: str) -> None:
-        with files.FileLock(self._paths.lock("references")):
-            records.save(self._paths.images / "references.json", {**self._pointers(), name: image_id})
-
-    def _unpoint(self, names: tuple[str, ...]) -> None:
-        with files.FileLock(self._paths.lock("references")):
-            left = {name: image_id for name, image_id in self._pointers().items() if name not in names}
-            records.save(self._paths.images / "references.json", left)
-
-
-def _fill(
-    directory: Path, stream: BinaryIO, chain_id: str, diff_id: str, expected: str, limits: UnpackLimits | None
-) -> Layer:
-    """Unpack one layer and check its digests."""
-    from engine.images.compression import Decompressed
-    from engine.images.unpack import unpack
-
-    source = _Hashed(stream) if expected else None
-    plain = Decompressed(source or stream)
-    unpacked = unpack(plain, directory, limits)
-    if plain.digest() != diff_id:
-        raise ImageError(f"layer {diff_id[:19]}… is damaged: its content has another digest")
-    if source and source.digest() != expected:
-        raise ImageError(f"blob {expected[:19]}… is damaged: its digest is wrong")
-    return Layer(chain_id, diff_id, unpacked.size, unpacked.entries)
-
-
-class _Hashed:
-    """A stream that hashes what is read."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._hasher = hashlib.sha256()
-
-    def read(self, size: int, /) -> bytes:
-        """Return at most `size` bytes."""
-        data = self._stream.read(size)
-        self._hasher.update(data)
-        return data
-
-    def digest(self) -> str:
-        """Return the digest of the whole stream."""
-        while self.read(1 << 18):
-            pass
-        return "sha256:" + self._hasher.hexdigest()
-
-
-def _settings(found: Settings | None) -> ImageSettings:
-    found = found or Settings()
-    return ImageSettings(
-        env=tuple(found.Env or ()), entrypoint=tuple(found.Entrypoint or ()), command=tuple(found.Cmd or ()),
-        user=found.User or "", workdir=found.WorkingDir or "", labels=found.Labels or {},
-        volumes=tuple(sorted(found.Volumes or ())), exposed_ports=tuple(sorted(found.ExposedPorts or ())),
-        stop_signal=found.StopSignal or "", health=_health(found.Healthcheck),
-    )  # fmt: skip
-
-
-def _health(found: Healthcheck | None) -> HealthCheck:
-    if found is None:
-        return HealthCheck()
-    return HealthCheck(
-        test=tuple(found.Test or ()), interval=found.Interval / 1e9, timeout=found.Timeout / 1e9, retries=found.Retries,
-        start_period=found.StartPeriod / 1e9, start_interval=found.StartInterval / 1e9,
-    )  # fmt: skip
+        self._catalogue.collect()
 
 
 def _config_document(diff_id: str, settings: ImageSettings) -> bytes:
-    from engine.images import load as archives
-
     config: dict[str, Any] = {
         "Env": [*settings.env], "Entrypoint": [*settings.entrypoint] or None, "Cmd": [*settings.command] or None,
         "User": settings.user, "WorkingDir": settings.workdir, "Labels": settings.labels or None,
@@ -427,18 +326,9 @@ def _config_document(diff_id: str, settings: ImageSettings) -> bytes:
         "ExposedPorts": {port: {} for port in settings.exposed_ports} or None,
     }  # fmt: skip
     document = {
-        "architecture": archives.architecture(), "os": "linux", "created": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "architecture": documents.this_platform().architecture, "os": "linux", "created": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "config": {name: value for name, value in config.items() if value},
         "rootfs": {"type": "layers", "diff_ids": [diff_id]},
         "history": [{"created_by": "import of a root file system"}],
     }  # fmt: skip
     return msgspec.json.encode(document)
-
-
-def _time(text: str | None) -> datetime | None:
-    if not text:
-        return None
-    try:
-        return msgspec.convert(text, datetime)
-    except msgspec.ValidationError as error:
-        raise ImageError(f"the image config has the malformed time {text[:40]!r}") from error

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import os
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +19,10 @@ from engine.images.tar import Readable, TarReader
 from engine.linux import inside
 from engine.oci import manifest as documents
 from engine.oci.digest import hex_of, is_digest, of_bytes
-from engine.oci.manifest import Descriptor, ImageConfig, Index, Manifest
+from engine.oci.manifest import Descriptor, Index, Manifest
 
 _LARGEST_DOCUMENT = 8 << 20
 _DEEPEST_INDEX = 4
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 _NAME_ANNOTATIONS = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 
 
@@ -45,12 +43,6 @@ class Found:
     references: tuple[str, ...]
     layers: tuple[Callable[[], BinaryIO], ...]
     digests: tuple[str, ...]
-
-
-def architecture() -> str:
-    """Return the host's architecture in the specification's words."""
-    machine = platform.machine()
-    return _MACHINES.get(machine, machine)
 
 
 class Archive:
@@ -190,42 +182,20 @@ def _oci_image(archive: Archive, descriptor: Descriptor) -> Found:
     if not {"/", ":"} & set(name):
         name = ""  # a bare tag, as skopeo writes it, names no image
     raw = archive.blob(descriptor)
-    manifest = documents.decode_manifest(raw, "the manifest")
+    manifest = documents.decode_manifest(raw, "the manifest", descriptor.mediaType)
     for _ in range(_DEEPEST_INDEX):
         if isinstance(manifest, Manifest):
             break
-        raw = archive.blob(_for_this_machine(manifest))
-        manifest = documents.decode_manifest(raw, "the manifest")
+        chosen = documents.choose(manifest, documents.this_platform(), "the index")
+        raw = archive.blob(chosen)
+        manifest = documents.decode_manifest(raw, "the manifest", chosen.mediaType)
     if not isinstance(manifest, Manifest):
         raise ImageError("the index is nested too deeply")
+    documents.check_image(manifest, "the manifest")
     layers = tuple(_opener(archive, blob_name(layer)) for layer in manifest.layers)
     digests = tuple(layer.digest for layer in manifest.layers)
     return Found(archive.blob(manifest.config), raw, (name,) if name else (), layers, digests)
 
 
-def _for_this_machine(index: Index) -> Descriptor:
-    wanted = architecture()
-    for descriptor in index.manifests:
-        if descriptor.platform is None or (descriptor.platform.os, descriptor.platform.architecture) == (
-            "linux",
-            wanted,
-        ):
-            return descriptor
-    raise ImageError(f"the index has no image for linux/{wanted}")
-
-
 def _opener(archive: Archive, name: str) -> Callable[[], BinaryIO]:
     return lambda: archive.open(name)
-
-
-def decode_config(data: bytes) -> ImageConfig:
-    """Decode an image config, its diff_ids checked for syntax.
-
-    Raises:
-        ImageError: It is damaged.
-    """
-    config: ImageConfig = documents.decode(data, ImageConfig, "the image config")
-    for diff_id in config.rootfs.diff_ids:
-        if not is_digest(diff_id):
-            raise ImageError(f"the image config has the malformed diff_id {diff_id[:80]!r}")
-    return config

@@ -32,6 +32,8 @@ class Image:
         id: The digest of its config, "sha256:…".
         references: Normalised references ("docker.io/library/demo:latest"), sorted; empty when dangling.
         digest: The digest of its manifest, or empty when it came without one.
+        repo_digests: What registries call it, "docker.io/library/demo@sha256:…"; for an image of several platforms
+            the digest is that of its index.
         size: Bytes of its unpacked layers.
         layers: chain_ids, lowest first.
         diff_ids: diff_ids, lowest first.
@@ -47,6 +49,7 @@ class Image:
     diff_ids: tuple[str, ...]
     settings: ImageSettings
     digest: str = ""
+    repo_digests: tuple[str, ...] = ()
 
     @property
     def short_id(self) -> str:

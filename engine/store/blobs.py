@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import BinaryIO
 
 from engine.errors import ImageError
 from engine.linux import files
 from engine.oci.digest import of_bytes
 from engine.store.paths import Paths
-
-_CHUNK = 1 << 20
 
 
 class Blobs:
@@ -29,26 +29,38 @@ class Blobs:
             files.write_atomic(path, data)
         return digest
 
-    def put_stream(self, stream: BinaryIO, digest: str, size: int) -> None:
-        """Keep a stream whose digest and size are known.
+    def writer(self) -> BlobWriter:
+        """Return a writer for a blob whose digest is not known yet."""
+        return BlobWriter(self._paths)
+
+    def partial(self, digest: str) -> Path:
+        """Return the file in which an unfinished download of a blob lies; its maker holds `lock`."""
+        path = self._paths.blob(digest)
+        return path.with_name(f"{path.name}.partial")
+
+    @contextmanager
+    def lock(self, digest: str) -> Iterator[None]:
+        """Hold the lock under which a blob is downloaded, so that others wait for it."""
+        with files.FileLock(self._paths.lock(f"blob-{self._paths.blob(digest).name}")) as lock:
+            try:
+                yield
+            finally:
+                Path(lock.path).unlink(missing_ok=True)
+
+    def adopt(self, digest: str) -> None:
+        """Make a finished and checked download a blob."""
+        self.partial(digest).rename(self._paths.blob(digest))
+
+    def open(self, digest: str) -> BinaryIO:
+        """Open a blob.
 
         Raises:
-            ImageError: It is not what it should be; nothing is kept.
+            ImageError: There is none.
         """
-        path = self._paths.blob(digest)
-        staged = path.with_name(f"{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
-        seen, hasher = 0, hashlib.sha256()
         try:
-            with staged.open("xb") as out:
-                while chunk := stream.read(_CHUNK):
-                    seen += len(chunk)
-                    hasher.update(chunk)
-                    out.write(chunk)
-            if seen != size or hasher.hexdigest() != path.name:
-                raise ImageError(f"blob {digest[:19]}… is damaged: its digest or size is wrong")
-            staged.rename(path)
-        finally:
-            staged.unlink(missing_ok=True)
+            return self._paths.blob(digest).open("rb")
+        except FileNotFoundError:
+            raise ImageError(f"the blob {digest[:19]}… is not in the store: pull or load its image again") from None
 
     def get(self, digest: str) -> bytes:
         """Return a blob's bytes."""
@@ -70,3 +82,46 @@ class Blobs:
         for entry in self._paths.root.joinpath("blobs", "sha256").iterdir():
             if len(entry.name) == 64:
                 yield f"sha256:{entry.name}"
+
+    def drop_partial(self) -> None:
+        """Delete unfinished downloads; nobody may be downloading."""
+        for entry in self._paths.root.joinpath("blobs", "sha256").glob("*.partial"):
+            entry.unlink(missing_ok=True)
+
+
+class BlobWriter:
+    """Writes a blob to a temporary file; it counts from `commit` on."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+        self._staged = paths.root / "blobs" / "sha256" / f"new.{os.getpid()}.{os.urandom(4).hex()}.tmp"
+        self._file = self._staged.open("xb", buffering=0)
+        self._hasher = hashlib.sha256()
+        self.size = 0
+
+    def __enter__(self) -> BlobWriter:
+        """Return the writer."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove what was not committed."""
+        self._file.close()
+        self._staged.unlink(missing_ok=True)
+
+    def write(self, data: bytes) -> None:
+        """Add bytes."""
+        self._hasher.update(data)
+        files.write_all(self._file.fileno(), data)
+        self.size += len(data)
+
+    def commit(self, expected: str = "") -> str:
+        """Keep the blob; return its digest.
+
+        Raises:
+            ImageError: It is not the expected one.
+        """
+        digest = "sha256:" + self._hasher.hexdigest()
+        if expected and digest != expected:
+            raise ImageError(f"blob {expected[:19]}… is damaged: its digest is wrong")
+        self._staged.rename(self._paths.blob(digest))
+        return digest

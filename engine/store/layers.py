@@ -14,12 +14,23 @@ from engine.store.paths import Paths
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A layer: its ids, the bytes of its files, and how many entries it has."""
+    """A layer.
+
+    Attributes:
+        size: Bytes of its files.
+        entries: How many entries it has.
+        blob: The digest of the blob that it was unpacked from; pushes and archives copy that.
+        blob_size: Bytes of the blob.
+        media_type: The blob's.
+    """
 
     chain_id: str
     diff_id: str
     size: int
     entries: int
+    blob: str = ""
+    blob_size: int = 0
+    media_type: str = ""
 
 
 class Layers:
@@ -69,6 +80,10 @@ class Layers:
                 files.remove_tree(staged)
                 raise
             return layer
+
+    def update(self, layer: Layer) -> None:
+        """Write the record of a layer anew."""
+        records.save(self._paths.layer(layer.chain_id) / "layer.json", layer)
 
     def delete(self, chain_id: str) -> None:
         """Delete a layer; it is fine when there is none."""

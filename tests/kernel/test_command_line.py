@@ -37,7 +37,7 @@ def until(condition: Callable[[], object], seconds: float = 60) -> None:
         (("run", "--rm", "tuicon/demo", "sh", "-c", "exit 9"), 9),
         (("run", "--rm", "tuicon/demo", "no-such-command"), 127),
         (("run", "--rm", "tuicon/demo", "/etc/passwd"), 126),
-        (("run", "--rm", "no/such/image"), 125),
+        (("run", "--rm", "--pull", "never", "no/such/image"), 125),
         (("run", "--rm", "--no-such-flag", "tuicon/demo"), 125),
         (("run", "--rm", "-m", "1k", "tuicon/demo"), 125),
         (("run", "-t", "-i", "tuicon/demo"), 125),

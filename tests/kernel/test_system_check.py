@@ -162,7 +162,7 @@ def damaged_blob(engine: Engine) -> None:
 
 
 def unreferenced_blob(engine: Engine) -> None:
-    engine.images._blobs.put(b"nobody needs this")
+    engine.images._catalogue.blobs.put(b"nobody needs this")
 
 
 def staged_container(engine: Engine) -> None:

@@ -33,21 +33,29 @@ def create(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon create."""
     spec = spec_of(arguments)
     with _cidfile(arguments.cidfile) as write_id:
-        _have_demo(engine, spec.image)
+        _have_image(engine, spec.image, arguments.pull)
         container = engine.containers.create(spec)
         write_id(container.id)
     print(container.id)
     return 0
 
 
-def _have_demo(engine: Engine, reference: str) -> None:
-    """Make the demo image when it is wanted and missing."""
-    if reference not in (_DEMO, f"{_DEMO}:latest"):
-        return
+def _have_image(engine: Engine, reference: str, policy: str) -> None:
+    """Make the demo image, or pull another, when it is wanted and missing."""
+    is_demo = reference in (_DEMO, f"{_DEMO}:latest")
     try:
         engine.images.get(reference)
+        if policy != "always" or is_demo:
+            return
     except NotFound:
+        if policy == "never":
+            raise
+    if is_demo:
         engine.images.build_demo()
+        return
+    from tuicon.cli.registries import pull_quietly
+
+    pull_quietly(engine, reference)
 
 
 @contextmanager
@@ -87,7 +95,7 @@ def run(engine: Engine, arguments: argparse.Namespace) -> int:
     spec = spec_of(arguments)
     _check_tty(arguments, wants_stdin=arguments.interactive)
     with _cidfile(arguments.cidfile) as write_id:
-        _have_demo(engine, spec.image)
+        _have_image(engine, spec.image, arguments.pull)
         created = engine.containers.create(spec)
         write_id(created.id)
     try:

@@ -18,6 +18,7 @@ from tuicon.model import units
 
 if TYPE_CHECKING:
     from engine.api import Engine
+    from engine.model.image import Image
     from engine.model.usage import Usage as ResourceUsage
 
 Item = TypeVar("Item")
@@ -125,6 +126,37 @@ def _container_record(container: Container, now: datetime, *, whole: bool) -> di
     }
 
 
+def _digest_of(image: Image, reference: str) -> str:
+    """Return the digest that an image has in the registry of a reference, else that of its manifest."""
+    repository = reference.rpartition(":")[0]
+    known = (name.rpartition("@") for name in image.repo_digests)
+    return next((digest for name, _, digest in known if name == repository), image.digest)
+
+
+def _check(engine: Engine, arguments: argparse.Namespace, records: list[dict[str, Any]]) -> int:
+    """Print for each image whether its registry has a newer one."""
+    from engine.errors import EngineError
+
+    rows: list[dict[str, str]] = []
+    for record in records:
+        if record["Tag"] == "<none>":
+            continue
+        reference = f"{record['Repository']}:{record['Tag']}"
+        try:
+            update = engine.registries.check(reference)
+            state = "newer image exists" if update.is_available else "up to date" if update.remote else "not there"
+        except EngineError as error:
+            state = str(error)
+        rows.append({"Reference": reference, "ID": record["ID"], "Update": state})
+    if arguments.json:
+        output.as_json(rows)
+    elif arguments.format:
+        output.formatted(arguments.format, rows)
+    else:
+        output.table(("REFERENCE", "IMAGE ID", "UPDATE"), [list(row.values()) for row in rows])
+    return 0
+
+
 def images(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon images."""
     from engine.api import familiar_reference
@@ -138,7 +170,7 @@ def images(engine: Engine, arguments: argparse.Namespace) -> int:
             records.append({
                 "Repository": name, "Tag": tag, "ID": image.id if arguments.no_trunc else image.short_id,
                 "CreatedSince": created, "CreatedAt": str(image.created_at or ""), "Size": units.size(image.size),
-                "Digest": image.digest or "<none>", "Labels": image.settings.labels,
+                "Digest": _digest_of(image, reference) or "<none>", "Labels": image.settings.labels,
             })  # fmt: skip
     tests: dict[str, Callable[[dict[str, Any], str], bool]] = {
         "reference": lambda record, value: (
@@ -150,6 +182,8 @@ def images(engine: Engine, arguments: argparse.Namespace) -> int:
     }
     wanted = [*arguments.filter, *([f"reference={arguments.reference}"] if arguments.reference else [])]
     found = filtered(records, wanted, tests)
+    if arguments.check:
+        return _check(engine, arguments, found)
     if arguments.quiet:
         for image_id in dict.fromkeys(record["ID"] for record in found):
             print(image_id)
@@ -158,10 +192,11 @@ def images(engine: Engine, arguments: argparse.Namespace) -> int:
     elif arguments.format:
         output.formatted(arguments.format, found)
     else:
-        keys = ("Repository", "Tag", "ID", "CreatedSince", "Size")
-        output.table(
-            ("REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"), [[record[key] for key in keys] for record in found]
-        )
+        titles = {"Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", "ID": "IMAGE ID",
+            "CreatedSince": "CREATED", "Size": "SIZE"}  # fmt: skip
+        if not arguments.digests:
+            del titles["Digest"]
+        output.table(tuple(titles.values()), [[record[key] for key in titles] for record in found])
     return 0
 
 

@@ -14,12 +14,16 @@ if TYPE_CHECKING:
     from engine.api import Engine
 
 _CONTAINERS = ("run create start stop restart kill pause unpause rename wait rm attach logs top update").split()
+_REGISTRIES = ("pull push login logout search").split()
 _FUNCTIONS = {
     **{verb: ("containers", verb) for verb in _CONTAINERS},
     "exec": ("containers", "exec_"), "container prune": ("containers", "prune"), "ps": ("listing", "ps"),
     "images": ("listing", "images"), "stats": ("listing", "stats"), "network ls": ("listing", "networks"),
     "volume ls": ("listing", "volumes"), "load": ("images", "load"), "import": ("images", "import_"),
-    "rmi": ("images", "rmi"), "tag": ("images", "tag"), "inspect": ("system", "inspect"),
+    "rmi": ("images", "rmi"), "tag": ("images", "tag"), "save": ("images", "save"), "history": ("images", "history"),
+    "image prune": ("images", "prune"), **{verb: ("registries", verb) for verb in _REGISTRIES},
+    "image tags": ("registries", "tags"), "image referrers": ("registries", "referrers"),
+    "manifest inspect": ("registries", "manifest_inspect"), "inspect": ("system", "inspect"),
     "container inspect": ("system", "inspect"), "image inspect": ("system", "inspect"),
     "network inspect": ("system", "inspect"), "volume inspect": ("system", "inspect"),
     "network create": ("system", "network_create"), "network rm": ("system", "network_rm"),

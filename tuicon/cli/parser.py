@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tuicon.cli import limits, spec
+from tuicon.cli import limits, registry_flags, spec
 from tuicon.cli.failure import Usage
 from tuicon.cli.words import add_flag, add_list
 from tuicon.terminal import DEFAULT_DETACH_KEYS
@@ -52,6 +52,7 @@ def _listing(parser: argparse.ArgumentParser) -> None:
 
 def _spec(parser: argparse.ArgumentParser) -> None:
     spec.add_flags(parser)
+    registry_flags.policy(parser)
     _named(parser.add_argument("image", metavar="IMAGE"), "images")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="replaces the image's command")
 
@@ -174,6 +175,8 @@ def _import(parser: argparse.ArgumentParser) -> None:
 
 def _images(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "-a", "--all", help="all images (there are no hidden ones)")
+    add_flag(parser, "--digests", help="show digests")
+    add_flag(parser, "--check", help="ask the registries for newer images")
     _listing(parser)
     parser.add_argument("reference", nargs="?", metavar="REFERENCE")
 
@@ -277,6 +280,13 @@ _IMAGE_VERBS: dict[str, tuple[str, Add]] = {
     "images": ("list images", _images),
     "rmi": ("remove images", _rmi),
     "tag": ("give an image one more name", _tag),
+    "pull": ("fetch images from a registry", registry_flags.pull),
+    "push": ("send an image to a registry", registry_flags.push),
+    "save": ("write images to an archive", registry_flags.save),
+    "history": ("show the steps that made an image", registry_flags.history),
+    "login": ("log in to a registry", registry_flags.login),
+    "logout": ("forget the credentials of a registry", registry_flags.logout),
+    "search": ("search a registry", registry_flags.search),
 }
 _OTHER_VERBS: dict[str, tuple[str, Add]] = {
     "inspect": ("show all that is known of objects, as JSON", _inspect),
@@ -294,6 +304,13 @@ _GROUPS: dict[str, tuple[str, dict[str, tuple[str, Add]]]] = {
     "image": ("work with images", {
         "ls": _IMAGE_VERBS["images"], "rm": _IMAGE_VERBS["rmi"], "load": _IMAGE_VERBS["load"],
         "import": _IMAGE_VERBS["import"], "tag": _IMAGE_VERBS["tag"], "inspect": _OTHER_VERBS["inspect"],
+        "pull": _IMAGE_VERBS["pull"], "push": _IMAGE_VERBS["push"], "save": _IMAGE_VERBS["save"],
+        "history": _IMAGE_VERBS["history"], "prune": ("remove images without a name or use", registry_flags.prune),
+        "tags": ("list the tags that a registry has", registry_flags.remote),
+        "referrers": ("list what refers to an image in its registry", registry_flags.remote),
+    }),
+    "manifest": ("work with manifests in registries", {
+        "inspect": ("show a manifest or an index", registry_flags.remote),
     }),
     "network": ("work with networks", {
         "ls": ("list networks", _listing), "inspect": _OTHER_VERBS["inspect"], "create": ("make a network", _network_create),
@@ -314,7 +331,7 @@ _GROUPS: dict[str, tuple[str, dict[str, tuple[str, Add]]]] = {
 _SAME = {
     ("container", "ls"): "ps", ("image", "ls"): "images", ("image", "rm"): "rmi", ("system", "info"): "info",
     ("system", "events"): "events", **{("container", name): name for name in _CONTAINER_VERBS},
-    **{("image", name): name for name in ("load", "import", "tag")},
+    **{("image", name): name for name in ("load", "import", "tag", "pull", "push", "save", "history")},
 }  # fmt: skip
 EXIT_125 = frozenset({"run", "create", "exec", "start"})
 """Verbs whose usage errors end with docker's 125."""
