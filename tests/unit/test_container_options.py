@@ -9,7 +9,7 @@ import pytest
 
 from engine.containers import isolation
 from engine.errors import EngineError, InvalidArgument, NotSupported
-from engine.images.catalogue import _settings
+from engine.images.catalogue import _settings as image_settings
 from engine.linux.capabilities import NAMES
 from engine.model.container import ContainerSpec, Device, Mount, RestartPolicy, Ulimit
 from engine.model.health import HealthCheck
