@@ -124,7 +124,7 @@ class Lifecycle:
         """Return the cgroup a container has by its record, whether it runs or not."""
         try:
             parent = self._registry.record(container_id).spec.cgroup_parent
-        except NotFound:  # --rm: the monitor was faster
+        except (NotFound, StoreError):  # --rm: the monitor was faster; or the record is damaged
             parent = ""
         return group_for(cgroup_name(self._paths, container_id, parent))
 

@@ -90,7 +90,6 @@ def test_a_user_namespace_opens_no_way_to_the_release_agent(engine: Engine) -> N
     assert "OPENED" not in text
 
 
-@pytest.mark.xfail(strict=True, reason="the default seccomp profile is not on yet")
 @pytest.mark.parametrize("way", ["run", "exec"])
 def test_dangerous_system_calls_are_refused(engine: Engine, way: str) -> None:
     """Docker's default profile, for a container's command and for what enters it later."""
@@ -122,7 +121,6 @@ def device(root: Path) -> tuple[int, int]:
     pytest.fail("this host has none of the devices that the attack needs")
 
 
-@pytest.mark.xfail(strict=True, reason="containers have no default device rules yet")
 def test_a_device_that_an_image_brings_cannot_be_opened(engine: Engine, device: tuple[int, int]) -> None:
     """A node in a layer, and one that is made inside: CAP_MKNOD is among docker's default capabilities."""
     image = hostile_image(engine, entry("brought", b"3", devmajor=device[0], devminor=device[1], mode=0o666))
