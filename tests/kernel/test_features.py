@@ -366,6 +366,7 @@ def test_the_command_line_takes_files_and_leaves_no_id_behind(engine: Engine, tm
     with pytest.raises(Usage, match="exists already"), cidfile_of(str(cidfile)):
         pytest.fail("an id file was written over")
 
+
 def test_devices_are_refused_unless_they_were_given(engine: Engine) -> None:
     script = "mknod /tmp/fuse c 10 229; head -c 1 /tmp/fuse 2>&1 | grep -o 'not permitted' || echo reached"
     assert ran(engine, script) == "not permitted\n"
