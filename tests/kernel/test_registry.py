@@ -3,7 +3,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import os
 import random
 import signal
 import socket
@@ -13,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -40,6 +39,8 @@ from tests.kernel.registries import (
     docker_registry,
 )
 from tests.kernel.test_images import docker_archive, entry, oci_layout, tar_of
+from tuicon.cli import main as command_line
+from tuicon.cli import parser
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -257,7 +258,18 @@ def test_an_interrupted_pull_ends_at_once_and_what_it_got_is_collected(
     with cutter(registry) as proxy:
         proxy.pause = 0.05
         process = subprocess.Popen(
-            [sys.executable, "-m", "tuicon", "--root", other.root, "pull", "-q", f"{proxy.name}/interrupted:1"],
+            [
+                "env",
+                "--default-signal=INT",
+                sys.executable,
+                "-m",
+                "tuicon",
+                "--root",
+                other.root,
+                "pull",
+                "-q",
+                f"{proxy.name}/interrupted:1",
+            ],
             cwd=ROOT,
         )
         deadline = time.monotonic() + WAITS
@@ -571,12 +583,12 @@ def test_nothing_is_collected_while_an_image_is_on_its_way(engine: Engine, other
     assert other.images.get(f"{proxy.name}/beside:1").id == engine.images.get(f"{registry}/beside:1").id
 
 
-def test_the_command_line_pulls_pushes_and_logs_in(engine: Engine, registry: str, root: Path, tmp_path: Path) -> None:
-    def tuicon(*words: str | Path, stdin: str = "") -> str:
-        done = subprocess.run([sys.executable, "-m", "tuicon", "--root", root / "state", *words], cwd=ROOT, input=stdin,
-            capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+def test_the_command_line_pulls_pushes_and_logs_in(
+    engine: Engine, registry: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tuicon(*words: str | Path) -> str:
+        assert command_line.run(engine, parser.build().parse_args([*map(str, words)])) == 0, capsys.readouterr().err
+        return capsys.readouterr().out
 
     reference = f"{registry}/cli/demo:1"
     tuicon("tag", "tuicon/demo", reference)
@@ -591,12 +603,11 @@ def test_the_command_line_pulls_pushes_and_logs_in(engine: Engine, registry: str
     assert json.loads(tuicon("manifest", "inspect", reference))["digest"] == digest
     assert digest in tuicon("images", "--digests", f"{registry}/cli/demo")
     assert "up to date" in tuicon("images", "--check", f"{registry}/cli/demo")
-    assert tuicon("login", "-u", "anybody", "--password-stdin", registry, stdin="secret\n") == "Login Succeeded\n"
+    monkeypatch.setattr(sys, "stdin", io.StringIO("secret\n"))
+    assert tuicon("login", "-u", "anybody", "--password-stdin", registry) == "Login Succeeded\n"
     assert "Removed" in tuicon("logout", registry)
     assert tuicon("search", f"{registry}/cli", "--format", "{{.Name}}") == f"{registry}/cli/demo\n"
     assert "import of a root file system" in tuicon("history", reference)
-    with suppress(NotFound):
-        engine.images.remove("nosuch")
 
 
 def test_a_full_disk_is_one_sentence_and_nothing_is_left_on_it(engine: Engine, registry: str, root: Path) -> None:

@@ -100,9 +100,9 @@ class Transport:
                 return self._scheme
             try:
                 response = self._pool("https").request(
-                    "GET", f"https://{self.endpoint.host}/v2/", redirect=False, retries=False, preload_content=True
+                    "GET", f"https://{self.endpoint.host}/v2/", redirect=False, retries=False, preload_content=False
                 )
-                response.release_conn()
+                response.close()
                 self._scheme = "https"
             except (urllib3.exceptions.HTTPError, OSError) as error:
                 cause = _cause(error)  # the request itself says what is wrong when that fails too
@@ -151,8 +151,8 @@ class Transport:
             location = response.headers.get("Location", "")
             if response.status not in _REDIRECTS or not location or method not in ("GET", "HEAD"):
                 return Stream(self, response, url)
-            response.drain_conn()
-            response.release_conn()
+            self.forget(response)
+            response.close()  # its body is of no use and of any length
             target = urljoin(url, location)
             self._check_redirect(url, target)
             if urlsplit(target).netloc != urlsplit(url).netloc:
