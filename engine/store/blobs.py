@@ -95,7 +95,7 @@ class BlobWriter:
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
         self._staged = paths.root / "blobs" / "sha256" / f"new.{os.getpid()}.{os.urandom(4).hex()}.tmp"
-        self._file = self._staged.open("xb", buffering=0)
+        self._file = open(self._staged, "xb", buffering=0, opener=_private)  # noqa: SIM115 - closed by the writer
         self._hasher = hashlib.sha256()
         self.size = 0
 
@@ -125,3 +125,7 @@ class BlobWriter:
             raise ImageError(f"blob {expected[:19]}… is damaged: its digest is wrong")
         self._staged.rename(self._paths.blob(digest))
         return digest
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
