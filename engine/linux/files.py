@@ -7,6 +7,7 @@ import fcntl
 import os
 import time
 
+_TRIES = 10
 _temporary = 0
 
 
@@ -147,10 +148,16 @@ def remove_tree(path: str | os.PathLike[str]) -> None:
     except FileNotFoundError:
         return
     try:
-        _empty(fd, status.st_dev)
+        for tries_left in range(_TRIES, -1, -1):
+            try:
+                _empty(fd, status.st_dev)
+                _remove(name, None, is_directory=True)
+                return
+            except OSError as error:  # somebody wrote into it meanwhile, such as a monitor its last line
+                if error.errno != errno.ENOTEMPTY or not tries_left:
+                    raise
     finally:
         os.close(fd)
-    _remove(name, None, is_directory=True)
 
 
 def _remove(name: str, directory: int | None, *, is_directory: bool) -> None:

@@ -33,7 +33,8 @@ def problems(
             holder = path.read_text()
         except FileNotFoundError:
             continue
-        if path.suffix != ".tmp" and not is_running(holder):
+        # A monitor gives a lease back before it is gone itself, so one that is left now is left for good.
+        if path.suffix != ".tmp" and not is_running(holder) and path.exists():
             text = f"the address {path.name} is leased to container {holder[:12]}, which does not run"
             mend = partial(addresses.reclaim, path, is_running)
             yield Problem(Finding("lease", path.name, text, "give it back"), mend)
