@@ -152,10 +152,11 @@ def remove_tree(path: str | os.PathLike[str]) -> None:
             try:
                 _empty(fd, status.st_dev)
                 _remove(name, None, is_directory=True)
-                return
             except OSError as error:  # somebody wrote into it meanwhile, such as a monitor its last line
                 if error.errno != errno.ENOTEMPTY or not tries_left:
                     raise
+            else:
+                return
     finally:
         os.close(fd)
 
