@@ -193,8 +193,12 @@ class Group:
                 self._kill_each()
             return
         self._kill_each()
-        if "freezer" in self.paths and os.path.exists(self._file("freezer", "freezer.state")):
-            _write(self._file("freezer", "freezer.state"), "THAWED")
+        if "freezer" in self.paths:
+            try:
+                _write(self._file("freezer", "freezer.state"), "THAWED")
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ENODEV):  # it was removed meanwhile
+                    raise
 
     def _kill_each(self) -> None:
         for pid in self.all_pids():
