@@ -217,9 +217,8 @@ class Site:
                 with session:
                     while session.read(120):
                         pass
-        except EngineError:
-            if self.engine.containers.get(container.id).status.is_alive:
-                raise
+        except EngineError:  # it is dying: the one that was killed had killed it
+            until(lambda: not self.engine.containers.get(container.id).status.is_alive)
         assert list(self.engine.containers.logs(container.id)) is not None
 
 
