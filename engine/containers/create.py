@@ -29,6 +29,7 @@ from engine.store.journal import Journal
 from engine.store.paths import Paths
 from engine.volumes.volumes import VolumeStore
 
+STOPPING = "stopping"
 _TRIES = 30
 Volumes = tuple[tuple[str, str, bool, bool], ...]
 
@@ -292,6 +293,9 @@ class Creator:
             },
             "exit": str(directory / "exit.json"),
             "state": str(running / "state.json"),
+            "stopping": str(running / STOPPING),
+            "lock": str(self._paths.lock(f"container-{record.id}")),
+            "restart": asdict(record.spec.restart),
             "attach": str(running / "attach.sock"),
             "journal": str(self._paths.journal),
             "stdin": record.spec.interactive,

@@ -32,7 +32,7 @@ def document(container: Container, volumes: list[dict[str, Any]], directory: str
             "Status": str(container.status),
             "Running": container.status.is_alive,
             "Paused": container.status == "paused",
-            "Restarting": False,
+            "Restarting": container.status == "restarting",
             "OOMKilled": container.oom_killed,
             "Dead": False,
             "Pid": container.pid,

@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Iterator
 
-from engine.containers.create import Creator, cgroup_name, signal_number
+from engine.containers.create import STOPPING, Creator, cgroup_name, signal_number
 from engine.containers.launch import Launcher
 from engine.containers.records import Known, Record, Registry, State
 from engine.errors import Conflict, LauncherLost, NotFound, StoreError
@@ -84,6 +84,7 @@ class Lifecycle:
                 return
             if known.record.spec.auto_remove and known.status is Status.EXITED:
                 raise Conflict(f"container {known.record.name} has ended, and is removed because of that")
+            self._end_pause(self._registry.state(container_id))
             self._wait_for_monitor(self._registry.state(container_id))
             directory = self._paths.container(container_id)
             starting = directory / "starting"
@@ -93,8 +94,12 @@ class Lifecycle:
                 self._creator.prepare_start(known.record)
                 if size:
                     self._set_size(container_id, size)
-                for mark in ("exit.json", "stopped"):
-                    directory.joinpath(mark).unlink(missing_ok=True)
+                for mark in (
+                    directory / "exit.json",
+                    directory / "stopped",
+                    self._paths.running(container_id) / STOPPING,
+                ):
+                    mark.unlink(missing_ok=True)
                 request = {"action": "start", "bundle": str(directory), "id": container_id}
                 self._launcher.ask(request, *((lock, session) if session else (lock,)))
             except LauncherLost:
@@ -142,6 +147,8 @@ class Lifecycle:
         number = signal_number(name)
         known, state = self._running(container_id)
         self._journal.append("container", "kill", container_id, known.record.name, signal=str(number))
+        if number in (signals.SIGKILL, signal_number(known.record.stop_signal)):
+            self._mark_stopped(container_id, for_good=True)
         self._send(state, number)
         if number == signals.SIGKILL:
             self._group(state).thaw() if known.status is Status.PAUSED else None
@@ -169,10 +176,10 @@ class Lifecycle:
             signal: Instead of the container's own.
             for_good: Whether a container that restarts unless it is stopped stays down at the next boot.
         """
+        self._mark_stopped(container_id, for_good=for_good)
         known = self._registry.known(container_id)
-        if for_good:
-            with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
-                self._paths.container(container_id).joinpath("stopped").touch(mode=0o600)
+        if known.status is Status.RESTARTING and self._stop_restarting(known):
+            return
         state = known.state
         if state is None:
             self._wait_for_monitor(self._registry.state(container_id))
@@ -186,6 +193,38 @@ class Lifecycle:
             self._send(state, signals.SIGKILL)
             self._wait_record(container_id, state, _ENDS_WITHIN)
         self._journal.append("container", "stop", container_id, known.record.name)
+
+    def _mark_stopped(self, container_id: str, *, for_good: bool) -> None:
+        """Tell the monitor not to start the container again, and for good the next boot too."""
+        marks = [self._paths.running(container_id) / STOPPING]
+        marks += [self._paths.container(container_id) / "stopped"] if for_good else []
+        for mark in marks:
+            with contextlib.suppress(FileNotFoundError):  # it does not run, or was removed meanwhile
+                mark.touch(mode=0o600)
+
+    def _stop_restarting(self, known: Known) -> bool:
+        """End a container that waits for its next start; return False when that has just begun."""
+        with self.lock(known.record.id):
+            state = self._registry.state(known.record.id)
+            if state and state.is_alive:
+                return False
+            self._end_pause(state)
+            self._end_orphan(known.record.id, state)
+        self._journal.append("container", "stop", known.record.id, known.record.name)
+        return True
+
+    @staticmethod
+    def _end_pause(state: State | None) -> None:
+        """End a monitor that waits to start its container again; the container's lock is held, so it has not begun."""
+        if state is None or state.status != "restarting":
+            return
+        with contextlib.suppress(ProcessLookupError):
+            pidfd = procfs.open_process(state.monitor_pid, state.monitor_start)
+            try:
+                signals.pidfd_send_signal(pidfd, signals.SIGKILL)
+            finally:
+                os.close(pidfd)
+        _wait_process(state.monitor_pid, state.monitor_start, time.monotonic() + _ENDS_WITHIN)
 
     def pause(self, container_id: str, *, frozen: bool) -> None:
         """Freeze or thaw all processes.
@@ -234,9 +273,17 @@ class Lifecycle:
         if known.status is Status.CREATED:
             raise Conflict(f"container {known.record.name} was never started")
         state = known.state or self._registry.state(container_id)
-        if state is not None and not self._wait_record(container_id, state, timeout):
+        if state is not None and not self._wait_over(container_id, state, timeout):
             raise TimeoutError(f"container {known.record.name} has not ended in time")
         return self._exit_code(container_id, known)
+
+    def _wait_over(self, container_id: str, state: State, timeout: float | None) -> bool:
+        """Wait until a container has ended and is not started again; return whether that is so in time."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if not _wait_process(state.monitor_pid, state.monitor_start, deadline):
+            return False
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        return self._wait_record(container_id, self._registry.state(container_id) or state, left)
 
     def _exit_code(self, container_id: str, known: Known) -> int:
         try:
@@ -266,6 +313,8 @@ class Lifecycle:
         name = known.record.name
         if known.status.is_alive and not force:
             raise Conflict(f"container {name} is {known.status}", hint="stop it first, or use -f")
+        if force:
+            self._mark_stopped(container_id, for_good=True)
         if known.state:
             self._send(known.state, signals.SIGKILL)
             if known.status is Status.PAUSED:
@@ -275,6 +324,7 @@ class Lifecycle:
         with self.lock(container_id):
             state = self._registry.state(container_id)
             if state:
+                self._end_pause(state)
                 if force:
                     self._send(state, signals.SIGKILL)
                 self._wait_end(state, _ENDS_WITHIN)

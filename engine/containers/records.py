@@ -59,6 +59,7 @@ class State:
     started_at: datetime
     cgroup: dict[str, Any]
     status: str = "running"
+    restarts: int = 0
     endpoints: tuple[dict[str, Any], ...] = ()
 
     @property
@@ -88,6 +89,7 @@ class Exit:
     oom_killed: bool = False
     error: str = ""
     started_at: datetime | None = None
+    restarts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,8 @@ class Registry:
             return Known(record, Status.PAUSED if is_frozen(state) else Status.RUNNING, state)
         has_monitor = state is not None and state.has_monitor  # asked first: it writes the record, then ends
         exit_record = self.exit(container_id)
+        if state and has_monitor and state.status == "restarting":
+            return Known(record, Status.RESTARTING, None, exit_record)
         if exit_record:
             return Known(record, Status.EXITED, None, exit_record)
         if has_monitor:  # it has seen the end and is about to write it down
@@ -226,6 +230,7 @@ class Registry:
             exit_code=exit_record.exit_code if exit_record else None,
             oom_killed=bool(exit_record and exit_record.oom_killed),
             error=exit_record.error if exit_record else "",
+            restart_count=state.restarts if state else (exit_record.restarts if exit_record else 0),
             endpoints=tuple(_endpoint(item) for item in state.endpoints) if state else (),
             log_path=str(self._paths.container(record.id) / "log.json"),
         )

@@ -28,6 +28,11 @@ class LogFile:
         if path:
             self._open()
 
+    def reopen(self) -> None:
+        """Go on after close."""
+        if self._path and self._fd < 0:
+            self._open()
+
     def _open(self) -> None:
         self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._size = os.fstat(self._fd).st_size

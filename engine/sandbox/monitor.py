@@ -12,9 +12,10 @@ import signal
 import socket
 import time
 
-from engine.linux import files, procfs
+from engine.linux import files, procfs, rtnetlink
 from engine.linux.cgroup import group as cgroups
 from engine.sandbox import protocol, spawn
+from engine.sandbox.restart import RestartPolicy
 from engine.sandbox.spawn import StartFailure
 from engine.sandbox.streams import Streams
 
@@ -39,7 +40,9 @@ class Monitor:
         self._settings: Document = json.loads(files.read_file(f"{bundle}/monitor.json"))
         self._group: Group = cgroups.group_for(str(self._settings["cgroup"]))
         self._streams = Streams(self._settings, session)
+        self._policy = RestartPolicy(self._settings.get("restart") or {})
         self._pid = 0
+        self._lasted = 0.0
         self._state: Document = {}
 
     def run(self) -> None:
@@ -55,8 +58,61 @@ class Monitor:
         self._journal("start")
         self._streams.listen(str(self._settings["attach"]))
         self._answer({"ok": True, "pid": self._pid})
+        exit_code, oom_killed = self._live()
+        while self._starts_again(exit_code):
+            exit_code, oom_killed = self._live()
+        self._finish(exit_code, oom_killed)
+
+    def _live(self) -> tuple[int, bool]:
+        """Supervise one run to its end; return its exit code and whether the kernel killed it for lack of memory."""
+        began = time.monotonic()
         status = self._streams.supervise(self._pid)
-        self._finish(status)
+        self._lasted = time.monotonic() - began
+        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+        exit_code = 128 + number if number else os.WEXITSTATUS(status)
+        oom_killed = self._group.oom_kills() > 0
+        self._record_exit(exit_code, number, oom_killed, "")
+        self._remove_group()
+        if oom_killed:
+            self._journal("oom")
+        self._journal("die", exitCode=str(exit_code))
+        return exit_code, oom_killed
+
+    def _starts_again(self, exit_code: int) -> bool:
+        """Start the container again when its policy wants that, after a pause; return whether it runs."""
+        if self._is_stopped() or not self._policy.wants(exit_code):
+            return False
+        self._record({**self._state, "status": "restarting"})
+        self._streams.wait(self._policy.next_pause(self._lasted))
+        with files.FileLock(str(self._settings["lock"])):
+            if self._is_stopped():
+                return False
+            self._policy.count += 1
+            self._streams.begin_again()
+            self._drop_interfaces()
+            try:
+                self._start()
+            except (StartFailure, OSError) as error:
+                self._kill_first()
+                sentence = str(error) if isinstance(error, StartFailure) else _sentence(error)
+                kind = str(error.answer["kind"]) if isinstance(error, StartFailure) else "failed"
+                self._record_exit(_EXIT_CODES[kind], 0, False, sentence)
+                self._remove_group()
+                return False
+        self._journal("start")
+        return True
+
+    def _is_stopped(self) -> bool:
+        """Return whether somebody has asked for the end of the container."""
+        return os.path.exists(str(self._settings["stopping"]))
+
+    def _drop_interfaces(self) -> None:
+        """Delete the host's ends of the last run's interfaces, which the kernel may not have got to yet."""
+        for endpoint in (self._settings.get("network") or {}).get("endpoints") or []:
+            try:
+                rtnetlink.delete_link(str(endpoint["host_interface"]))
+            except OSError:
+                continue
 
     def _start(self) -> None:
         self._group.create()
@@ -82,14 +138,18 @@ class Monitor:
             "annotations": self._config.get("annotations") or {}}  # fmt: skip
 
     def _record_running(self) -> None:
-        self._state = {
+        state = {
             "status": "running", "pid": self._pid, "pid_start": procfs.start_time(self._pid),
             "monitor_pid": os.getpid(), "monitor_start": procfs.start_time(os.getpid()), "boot_id": files.boot_id(),
             "started_at": files.rfc3339(time.time_ns()),
             "cgroup": {"version": self._group.version, "paths": self._group.paths},
-            "endpoints": (self._settings.get("network") or {}).get("endpoints") or [],
+            "endpoints": (self._settings.get("network") or {}).get("endpoints") or [], "restarts": self._policy.count,
         }  # fmt: skip
-        files.write_atomic(str(self._settings["state"]), json.dumps(self._state).encode())
+        self._record(state)
+
+    def _record(self, state: Document) -> None:
+        self._state = state
+        files.write_atomic(str(self._settings["state"]), json.dumps(state).encode())
 
     def _journal(self, action: str, **attributes: str) -> None:
         entry = {
@@ -109,45 +169,46 @@ class Monitor:
         self._reply.close()
 
     def _end_failed_start(self, failure: StartFailure) -> None:
-        if self._pid:
-            try:
-                os.kill(self._pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            os.waitpid(self._pid, 0)
+        self._kill_first()
         exit_code = _EXIT_CODES[str(failure.answer["kind"])]
         self._record_exit(exit_code, 0, False, str(failure))
+        self._remove_group()
         self._clean_up()
         self._journal("die", exitCode=str(exit_code))
         self._streams.end(exit_code, False)
         self._answer(failure.answer)
 
-    def _finish(self, status: int) -> None:
-        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-        exit_code = 128 + number if number else os.WEXITSTATUS(status)
-        oom_killed = self._group.oom_kills() > 0
-        self._record_exit(exit_code, number, oom_killed, "")
+    def _kill_first(self) -> None:
+        """End a first process that never became the command."""
+        if self._pid:
+            try:
+                os.kill(self._pid, signal.SIGKILL)
+                os.waitpid(self._pid, 0)
+            except (ProcessLookupError, ChildProcessError):
+                return
+
+    def _finish(self, exit_code: int, oom_killed: bool) -> None:
         self._clean_up()
-        if oom_killed:
-            self._journal("oom")
-        self._journal("die", exitCode=str(exit_code))
         self._remove_if_asked()
         self._streams.end(exit_code, oom_killed)
 
     def _record_exit(self, exit_code: int, number: int, oom_killed: bool, error: str) -> None:
         record = {
             "started_at": self._state.get("started_at"),"exit_code": exit_code, "signal": number, "oom_killed": oom_killed, "error": error,
-            "finished_at": files.rfc3339(time.time_ns())}  # fmt: skip
+            "finished_at": files.rfc3339(time.time_ns()), "restarts": self._policy.count}  # fmt: skip
         files.write_atomic(str(self._settings["exit"]), json.dumps(record).encode(), durable=False)
 
-    def _clean_up(self) -> None:
+    def _remove_group(self) -> None:
+        self._pid = 0
         try:
             self._group.kill()
             self._group.remove()
         except OSError as error:
             self._journal("error", message=_sentence(error))
+
+    def _clean_up(self) -> None:
         leases: list[str] = self._settings.get("leases") or []
-        for path in [*leases, str(self._settings["attach"]), str(self._settings["state"])]:
+        for path in [*leases, *(str(self._settings[name]) for name in ("attach", "stopping", "state"))]:
             try:
                 os.unlink(path)
             except FileNotFoundError:

@@ -9,6 +9,7 @@ import select
 import socket
 import struct
 import termios
+import time
 
 from engine.sandbox import protocol
 from engine.sandbox.logfile import LogFile
@@ -133,6 +134,26 @@ class Streams:
         self._drain()
         self._log.close()  # whole before anybody is told of the end
         return status
+
+    def wait(self, seconds: float) -> None:
+        """Serve sessions for a while, without a container."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            for fd, events in self._poll.poll(left * 1000):
+                self._handle(fd, events)
+
+    def begin_again(self) -> None:
+        """Forget the pipes or the terminal of a run that has ended; sessions and the log go on."""
+        for fd in {*self._outputs, self._terminal, self._stdin} - {-1}:
+            try:
+                self._poll.unregister(fd)
+            except KeyError:
+                pass
+            os.close(fd)
+        self._outputs.clear()
+        self._terminal = self._stdin = -1
+        self._stdin_waiting, self._stdin_closing = b"", False
+        self._log.reopen()
 
     def end(self, exit_code: int, oom_killed: bool) -> None:
         """Tell all sessions, and close everything."""

@@ -31,11 +31,12 @@ def status_text(container: Container, now: datetime) -> str:
     """Return docker's status column: "Up 5 minutes", "Exited (0) 3 hours ago"."""
     if container.status is Status.CREATED:
         return "Created"
-    if container.status.is_alive and container.started_at:
+    if container.status.is_alive and container.status is not Status.RESTARTING and container.started_at:
         paused = " (Paused)" if container.status is Status.PAUSED else ""
         return f"Up {units.ago(container.started_at, now)}{paused}"
     ended = units.ago(container.finished_at, now) if container.finished_at else "some time"
-    return f"Exited ({container.exit_code if container.exit_code is not None else 255}) {ended} ago"
+    how = "Restarting" if container.status is Status.RESTARTING else "Exited"
+    return f"{how} ({container.exit_code if container.exit_code is not None else 255}) {ended} ago"
 
 
 def filtered(items: Iterable[Item], filters: list[str], tests: dict[str, Callable[[Item, str], bool]]) -> list[Item]:

@@ -92,6 +92,8 @@ def status_cell(container: Container) -> Cell:
         return Cell("● running", "ok", sort="0")
     if container.status is Status.PAUSED:
         return Cell("◐ paused", "warn", sort="1")
+    if container.status is Status.RESTARTING:
+        return Cell("↻ restarting", "bad", sort="1")
     if container.status is Status.EXITED:
         code = container.exit_code
         return Cell(f"○ exit {code if code is not None else '?'}", "muted" if code == 0 else "bad", sort="2")
