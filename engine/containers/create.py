@@ -14,7 +14,7 @@ from engine.containers.confinement import Confinement
 from engine.containers.identifiers import Identifiers
 from engine.containers.isolation import CONTAINER, Shared
 from engine.containers.records import Record, Registry
-from engine.errors import Conflict, InvalidArgument
+from engine.errors import Conflict, InvalidArgument, NotSupported
 from engine.images.images import ImageStore
 from engine.linux import capabilities, files
 from engine.linux.cgroup.devices import block_device
@@ -323,6 +323,15 @@ def _sharing(shared: Shared) -> dict[str, Any]:
 
 
 def _check_policies(spec: ContainerSpec) -> None:
+    missing = {
+        "a process 1 that reaps orphans (--init)": spec.init,
+        "health checks (--health-cmd)": spec.health.test not in ((), ("NONE",)),
+        "external runtimes (--runtime)": bool(spec.runtime),
+        "the log driver journald (--log-driver)": spec.log.driver == "journald",
+    }
+    for what, is_asked in missing.items():
+        if is_asked:
+            raise NotSupported(f"this version of tuicon does not have {what}")
     if spec.auto_remove and spec.restart.name != "no":
         raise InvalidArgument("a container that is removed when it ends cannot have a restart policy")
     parts = spec.cgroup_parent.strip("/").split("/")
