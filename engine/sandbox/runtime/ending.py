@@ -21,7 +21,9 @@ _PATIENCE = 10.0
 
 def run_kill(arguments: Arguments, _log: Log) -> int:
     """Send a signal to the first process, or with --all to all of the container."""
-    number = signal_number(arguments.text("signal") or (arguments.operands[1] if len(arguments.operands) > 1 else "TERM"))
+    number = signal_number(
+        arguments.text("signal") or (arguments.operands[1] if len(arguments.operands) > 1 else "TERM")
+    )
     container = Container.named_by(arguments)
     with container.lock():
         container.load()
@@ -82,15 +84,20 @@ def run_delete(arguments: Arguments, log: Log) -> int:
         container.load()
         with container.lock():
             container.load()
-            status = container.status()
-            if not is_forced and status not in ("stopped", "creating"):
-                raise Fault(f"cannot delete container {container.container_id}: it is {status}, not stopped")
+            if not is_forced:
+                _check_ended(container)
             destroy(container, log)
     except Fault:
         if is_forced and not os.path.isdir(container.directory):
             return 0
         raise
     return 0
+
+
+def _check_ended(container: Container) -> None:
+    status = container.status()
+    if status not in ("stopped", "creating"):
+        raise Fault(f"cannot delete container {container.container_id}: it is {status}, not stopped")
 
 
 def destroy(container: Container, log: Log) -> None:

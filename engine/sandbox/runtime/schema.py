@@ -22,9 +22,7 @@ _RANGES = {
     "int": (-(1 << 31), (1 << 31) - 1), "i64": (-(1 << 63), (1 << 63) - 1), "id": (0, (1 << 32) - 2),
     "mode": (0, 0o7777), "oom": (-1000, 1000), "limit": (-(1 << 63), (1 << 64) - 1),
 }  # fmt: skip
-_CAPABILITIES = {
-    name: ["text"] for name in ("bounding", "effective", "inheritable", "permitted", "ambient")
-}
+_CAPABILITIES = {name: ["text"] for name in ("bounding", "effective", "inheritable", "permitted", "ambient")}
 RLIMITS = tuple(f"RLIMIT_{name}" for name in ("AS", "CORE", "CPU", "DATA", "FSIZE", "LOCKS", "MEMLOCK", "MSGQUEUE", "NICE",
     "NOFILE", "NPROC", "RSS", "RTPRIO", "RTTIME", "SIGPENDING", "STACK"))  # fmt: skip
 PROCESS: dict[str, Any] = {
@@ -108,8 +106,7 @@ CONFIG: dict[str, Any] = {
         "destination!": "text", "type": "text", "source": "text", "options": ["text"], "uidMappings": _MAPPINGS,
         "gidMappings": _MAPPINGS,
     }],
-    "hooks": {kind: _HOOKS for kind in
-        ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")},
+    "hooks": dict.fromkeys(("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"), _HOOKS),
     "annotations": {"*": "text"},
     "linux": _LINUX,
 }  # fmt: skip

@@ -1,10 +1,10 @@
 """What is known of each container: a directory under --root, with the state and the config it was created from.
 
-    ROOT/ID/lock          held while the container is changed
-    ROOT/ID/state.json    the record, written whole; "pid" once there is a first process
-    ROOT/ID/config.json   the config as it was at create: later changes of the bundle mean nothing (runtime-spec
-                          runtime.md, "Create")
-    ROOT/ID/start         the socket on which the first process waits for `start`; gone once it was asked
+ROOT/ID/lock          held while the container is changed
+ROOT/ID/state.json    the record, written whole; "pid" once there is a first process
+ROOT/ID/config.json   the config as it was at create: later changes of the bundle mean nothing (runtime-spec
+runtime.md, "Create")
+ROOT/ID/start         the socket on which the first process waits for `start`; gone once it was asked
 """  # fmt: skip
 
 from __future__ import annotations
