@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from engine.errors import CommandNotExecutable, CommandNotFound, LauncherLost, StartFailed
-from engine.linux import syscalls
-from engine.sandbox import protocol
+from engine.sandbox import protocol, sealed
 
 _CHANNEL = 3
 _SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
@@ -108,11 +107,11 @@ class Launcher:
         interpreter = os.path.realpath(sys.executable)
         root = str(Path(__file__).resolve().parents[2])
         arguments = [interpreter, "-I", "-S", "-c", _CODE.format(root=root)]
-        sealed = _read_only_view(interpreter)
+        view = sealed.read_only_view(interpreter)
         try:
             with theirs:
                 self._pid = os.posix_spawn(
-                    f"/proc/self/fd/{sealed}" if sealed >= 0 else interpreter,
+                    f"/proc/self/fd/{view}" if view >= 0 else interpreter,
                     arguments,
                     {"LC_ALL": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"},
                     file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), _CHANNEL)],
@@ -120,16 +119,6 @@ class Launcher:
                     setsigdef=_SIGNALS,
                 )
         finally:
-            if sealed >= 0:
-                os.close(sealed)
+            if view >= 0:
+                os.close(view)
         self._channel = ours
-
-
-def _read_only_view(path: str) -> int:
-    """Return an fd of a file on a detached read-only mount; -1 where the kernel refuses."""
-    try:
-        fd = syscalls.open_tree(syscalls.AT_FDCWD, path, syscalls.OPEN_TREE_CLONE)
-        syscalls.mount_setattr(fd, attr_set=syscalls.MOUNT_ATTR_RDONLY)
-    except OSError:
-        return -1
-    return fd

@@ -257,7 +257,11 @@ class _Child:
             syscalls.mount_setattr(root_fd, attr_set=syscalls.MOUNT_ATTR_RDONLY)
 
     def _pivot(self, root_fd: int) -> None:
-        if self._namespaces.has_new("mount"):
+        if self._settings.get("no_pivot"):
+            os.fchdir(root_fd)
+            syscalls.mount(".", "/", "", syscalls.MS_MOVE)
+            os.chroot(".")
+        elif self._namespaces.has_new("mount"):
             os.fchdir(root_fd)
             syscalls.pivot_root(".", ".")
             # The old root lies on top now; as a slave it goes without the host hearing of it.
@@ -289,6 +293,7 @@ def run(prepared: Prepared, group: Group, streams: tuple[int, int, int] | None, 
     child = _Child(prepared, group, channel)
     try:
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        protocol.close_all(prepared.settings.get("parent_only") or [])
         child.run(streams, last_capability)
     except CannotStart as error:
         child.fail(error.kind, str(error), error.number)

@@ -184,7 +184,7 @@ def spawn(config: Document, settings: Document, group: Group, streams: tuple[int
     Args:
         config: The OCI runtime config.
         settings: "rootfs", and maybe "overlay", "size", "network", "seccomp" (a compiled filter's path), "listener",
-            "donors" (pid and start time of processes whose namespaces are joined), "memory_of" (one of them).
+            "parent_only" (file descriptors that the child closes), "donors" (pid and start time of processes whose namespaces are joined), "memory_of" (one of them).
         group: The container's cgroup, made and limited.
         streams: The child's stdin, stdout and stderr; None with a terminal.
 

@@ -1,0 +1,236 @@
+"""`create` and `run`: from a bundle to a container (runtime-spec runtime.md, "Lifecycle")."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+
+from engine.linux import files, procfs, syscalls
+from engine.linux.cgroup import group as cgroups
+from engine.sandbox import hooks, spawn
+from engine.sandbox.runtime import ending, foreground, validate
+from engine.sandbox.runtime.fault import Fault
+from engine.sandbox.runtime.state import DEFAULT_ROOT, Container
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from engine.linux.cgroup.group import Group
+    from engine.sandbox.runtime.arguments import Arguments
+    from engine.sandbox.runtime.log import Log
+
+    Document = dict[str, Any]
+
+
+class Creation:
+    """A container on its way to being created; what fails takes back what was made."""
+
+    def __init__(self, arguments: Arguments, log: Log) -> None:
+        self._arguments = arguments
+        self._log = log
+        self._bundle = os.path.realpath(arguments.text("bundle", "."))
+        self._text = b""
+        self._seat = 0
+        self._settings: Document = {}
+        self.config: Document = {}
+        self.container = Container(arguments.text("root", DEFAULT_ROOT), arguments.container_id)
+        self.spawned: spawn.Spawned | None = None
+        self.master = -1
+
+    def run(self, *, waits: bool) -> None:
+        """Create the container.
+
+        Args:
+            waits: Whether its process waits for `start`; else `Spawned.release` lets it go.
+
+        Raises:
+            Fault: It cannot be created; nothing of it is left.
+        """
+        self._load()
+        self.container.make()
+        try:
+            with self.container.lock() as lock:
+                self._settings["parent_only"] = [lock.fileno()]
+                self._make(waits)
+        except BaseException as error:
+            self._take_back()
+            if isinstance(error, spawn.StartFailure):
+                raise refusal(error.answer) from error
+            raise
+
+    def _load(self) -> None:
+        path = os.path.join(self._bundle, self._arguments.text("config", "config.json"))
+        self.config = validate.load_json(path)
+        validate.check_config(self.config)
+        self._check_terminal()
+        rootfs = os.path.realpath(os.path.join(self._bundle, str(self.config["root"]["path"])))
+        if not os.path.isdir(rootfs):
+            raise Fault(f"root.path: {rootfs} is not a directory")
+        preserve_fds = self._inherited()
+        self._settings = {
+            "id": self.container.container_id, "bundle": self._bundle, "rootfs": rootfs, "preserve_fds": preserve_fds,
+            "keeps_keyring": self._arguments.has("no-new-keyring"), "no_pivot": self._arguments.has("no-pivot"),
+        }  # fmt: skip
+
+    def _inherited(self) -> int:
+        process: Document = self.config.get("process") or {}
+        return preserved(self._arguments.number("preserve-fds", 0), process)
+
+    def _check_terminal(self) -> None:
+        process: Document = self.config.get("process") or {}
+        stays = self._arguments.command == "run" and not self._arguments.has("detach")
+        has_socket = self._arguments.has("console-socket")
+        if process.get("terminal") and not has_socket and not stays:
+            raise Fault("process.terminal needs --console-socket when the runtime does not stay")
+        if has_socket and not process.get("terminal"):
+            raise Fault("--console-socket needs process.terminal")
+        if self._arguments.command == "run" and not process:
+            raise Fault("process is missing, so there is nothing to run")
+
+    def _make(self, waits: bool) -> None:
+        group = self._make_group()
+        resources: Document = (self.config.get("linux") or {}).get("resources") or {}
+        self._record(group)
+        group.create()
+        group.apply(resources)
+        if waits:
+            listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+            listener.bind(self.container.start_socket)
+            listener.listen(1)
+            self._settings["listener"] = listener.fileno()
+        self.spawned = spawn.spawn(self.config, self._settings, group, None)
+        self._leave_seat()
+        self.spawned.connect([])
+        self.master = self.spawned.wait_ready(self._creating)
+        for warning in self.spawned.warnings:
+            self._log.say("warning", warning)
+        self._record(group, self.spawned.pid)
+        if self._arguments.has("console-socket"):
+            foreground.hand_over(self.master, self._arguments.text("console-socket"))
+        if self._arguments.has("pid-file"):
+            files.write_atomic(self._arguments.text("pid-file"), str(self.spawned.pid).encode(), 0o644)
+        if waits:
+            self.spawned.release()
+
+    def _make_group(self) -> Group:
+        linux: Document = self.config.get("linux") or {}
+        wanted = str(linux.get("cgroupsPath") or "")
+        container_id = self.container.container_id
+        if self._arguments.has("systemd-cgroup") or self._arguments.text("cgroup-manager") == "systemd":
+            from engine.linux.cgroup import systemd
+
+            self._seat = _sit()
+            return systemd.scope_group(
+                wanted or f":tuicon:{container_id}", self._seat, linux.get("resources") or {},
+                f"tuicon container {container_id}",
+            )  # fmt: skip
+        if not wanted and os.path.isdir(self.container.directory):
+            wanted = f"tuicon-{container_id}"
+        return cgroups.group_for(wanted)
+
+    def _leave_seat(self) -> None:
+        if self._seat:
+            os.kill(self._seat, signal.SIGKILL)
+            os.waitpid(self._seat, 0)
+            self._seat = 0
+
+    def _record(self, group: Group, pid: int = 0) -> None:
+        if not pid:
+            text = json.dumps(self.config).encode()
+            files.write_atomic(f"{self.container.directory}/config.json", text)
+        self.container.record = {
+            "ociVersion": self.config["ociVersion"], "bundle": self._bundle, "rootfs": self._settings["rootfs"],
+            "annotations": self.config.get("annotations") or {}, "created": files.rfc3339(time.time_ns()),
+            "cgroup": {"version": group.version, "paths": group.paths, "unit": str(getattr(group, "unit", ""))},
+            "pid": pid, "pid_start": procfs.start_time(pid) if pid else 0, "boot_id": files.boot_id(),
+            "owner": os.getuid(),
+        }  # fmt: skip
+        self.container.save()
+
+    def _creating(self) -> Document:
+        found = self.container.oci_state("creating")
+        return {**found, "pid": self.spawned.pid if self.spawned else 0}
+
+    def _take_back(self) -> None:
+        if self.spawned is not None:
+            self.spawned.kill()
+        self._leave_seat()
+        if self.container.record:
+            ending.destroy(self.container, self._log)
+        else:
+            self.container.discard()
+
+
+def _sit() -> int:
+    """Return the pid of a process that does nothing: systemd wants one in a scope from the beginning."""
+    pid = os.fork()
+    if pid == 0:
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        while True:
+            signal.pause()
+    return pid
+
+
+def preserved(count: int, process: Document) -> int:
+    """Return how many file descriptors above stderr the command keeps: those asked for and those of LISTEN_FDS.
+
+    Raises:
+        Fault: One of them is not open, so that it would be a file of the runtime's own.
+    """
+    if "LISTEN_FDS" in os.environ:
+        count += int(os.environ["LISTEN_FDS"])
+        process.setdefault("env", []).extend([f"LISTEN_FDS={os.environ['LISTEN_FDS']}", "LISTEN_PID=1"])
+        if "LISTEN_FDNAMES" in os.environ:
+            process["env"].append(f"LISTEN_FDNAMES={os.environ['LISTEN_FDNAMES']}")
+    for fd in range(3, 3 + count):
+        try:
+            is_ours = not os.get_inheritable(fd)
+        except OSError:
+            is_ours = True
+        if is_ours:
+            raise Fault(f"--preserve-fds: file descriptor {fd} is not open")
+    return count
+
+
+def refusal(answer: Document) -> Fault:
+    """Return the fault for a failed start, in words that callers of runc look for."""
+    message = str(answer["message"])
+    if answer.get("kind") == "not-found":
+        message += ": " + ("no such file or directory" if "in the container's PATH" not in message else
+            "executable file not found in $PATH")  # fmt: skip
+    return Fault(message)
+
+
+def run_create(arguments: Arguments, log: Log) -> int:
+    """Create a container whose process waits for `start`."""
+    Creation(arguments, log).run(waits=True)
+    return 0
+
+
+def run_run(arguments: Arguments, log: Log) -> int:
+    """Create a container, start it and, unless detached, stay with it; return its exit code."""
+    creation = Creation(arguments, log)
+    creation.run(waits=False)
+    container, spawned = creation.container, creation.spawned
+    assert spawned is not None
+    try:
+        spawned.release()
+    except spawn.StartFailure as failure:
+        spawned.kill()
+        ending.destroy(container, log)
+        raise refusal(failure.answer) from failure
+    try:
+        hooks.run_hooks(creation.config, "poststart", container.oci_state("running"))
+    except hooks.HookFailed as error:
+        log.say("warning", str(error))
+    if arguments.has("detach"):
+        return 0
+    exit_code = foreground.stay(spawned.pid, -1 if arguments.has("console-socket") else creation.master)
+    if not arguments.has("keep"):
+        with container.lock():
+            ending.destroy(container, log)
+    return exit_code
