@@ -189,11 +189,11 @@ def finish(
     os.umask(0o022 if umask is None else int(umask))
     set_schedule(process)
     security.apply_label()
+    syscalls.close_range_on_exec(3 + preserve_fds)  # before a filter that may not know the call
     if not process.get("noNewPrivileges"):
         security.apply_filter(state)  # needs CAP_SYS_ADMIN, which is about to go
     drop_rights(process, *ids, last_capability)
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, 0)
-    syscalls.close_range_on_exec(3 + preserve_fds)
     if process.get("noNewPrivileges"):
         security.apply_filter(state)
 
