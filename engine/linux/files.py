@@ -99,10 +99,6 @@ class FileLock:
                 raise
             os.close(fd)  # the file was removed meanwhile: lock its successor
 
-    def fileno(self) -> int:
-        """Return the fd that holds the lock; a forked child that stays has to close it."""
-        return self._fd
-
     def __exit__(self, *_: object) -> None:
         """Free the lock."""
         os.close(self._fd)

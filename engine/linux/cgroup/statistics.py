@@ -73,7 +73,12 @@ def _throttling(stat: dict[str, int], time: str, unit: int) -> Document:
 
 def _memory_v1(files: _Files) -> Document:
     def entry(prefix: str) -> Document:
-        names = {"limit": "limit_in_bytes", "usage": "usage_in_bytes", "max": "max_usage_in_bytes", "failcnt": "failcnt"}
+        names = {
+            "limit": "limit_in_bytes",
+            "usage": "usage_in_bytes",
+            "max": "max_usage_in_bytes",
+            "failcnt": "failcnt",
+        }
         return {name: files.number("memory", f"memory.{prefix}{file}") for name, file in names.items()}
 
     stat = files.flat("memory", "memory.stat")

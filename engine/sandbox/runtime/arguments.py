@@ -14,11 +14,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "start": ("ID", ""),
     "state": ("ID", ""),
     "kill": ("ID [SIGNAL]", "all/a signal=/s"),
-    "delete": ("ID", "force/f"),
+    "delete": ("ID", "force/f regex/r"),
     "exec": (
         "ID [COMMAND [ARGUMENT ...]]",
-        f"process=/p env=/e user=/u tty/t cwd= cap=/c additional-gids=/g no-new-privs apparmor= process-label= detach/d "
-        f"ignore-paused cgroup= no-subreaper {_ENTERING}",
+        (
+            f"process=/p env=/e user=/u tty/t cwd= cap=/c additional-gids=/g no-new-privs apparmor= process-label= detach/d "
+            f"ignore-paused cgroup= no-subreaper {_ENTERING}"
+        ),
     ),
     "list": ("", "format=/f quiet/q"),
     "ps": ("ID [PS-OPTION ...]", "format=/f"),
@@ -26,9 +28,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "resume": ("ID", ""),
     "update": (
         "ID",
-        "resources=/r memory=/m memory-reservation= memory-swap= cpu-period= cpu-quota= cpu-burst= cpu-share= "
-        "cpu-rt-period= cpu-rt-runtime= cpu-idle= cpuset-cpus= cpuset-mems= pids-limit= blkio-weight= kernel-memory= "
-        "kernel-memory-tcp=",
+        (
+            "resources=/r memory=/m memory-reservation= memory-swap= cpu-period= cpu-quota= cpu-burst= cpu-share= "
+            "cpu-rt-period= cpu-rt-runtime= cpu-idle= cpuset-cpus= cpuset-mems= pids-limit= blkio-weight= kernel-memory= "
+            "kernel-memory-tcp="
+        ),
     ),
     "events": ("ID", "stats interval="),
     "spec": ("", "bundle=/b rootless"),
@@ -122,7 +126,7 @@ class Arguments:
         return operands
 
     def _check_operands(self, usage: str) -> None:
-        least = usage.split(" [")[0].count("ID")
+        least = usage.partition(" [")[0].count("ID")
         most = usage.replace("[", "").count(" ") + 1 if usage else 0
         if len(self.operands) < least or ("..." not in usage and len(self.operands) > most):
             raise Fault(f"usage: tuicon-oci {self.command} [OPTION ...] {usage}".rstrip())

@@ -59,7 +59,11 @@ def run_list(arguments: Arguments, _log: Log) -> int:
         write(json.dumps(states) + "\n")
     elif form == "table":
         fields = ("id", "pid", "status", "bundle", "created", "owner")
-        write(_table([[field.upper() for field in fields], *([str(state[field]) for field in fields] for state in states)]))
+        write(
+            _table(
+                [[field.upper() for field in fields], *([str(state[field]) for field in fields] for state in states)]
+            )
+        )
     else:
         raise Fault(f"--format is table or json, not {form!r}")
     return 0
