@@ -77,6 +77,7 @@ def _bind_device(root_fd: int, path: str, kind: int, number: int) -> None:
         found = os.fstat(tree)
         if stat.S_IFMT(found.st_mode) != kind or found.st_rdev != number:
             raise OSError(errno.EPERM, "the host's file of that name is another device")
+        syscalls.mount_setattr(tree, attr_set=syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NOEXEC)
         target = inside.make_target(root_fd, path, is_directory=False)
         try:
             syscalls.move_mount(tree, target)

@@ -9,7 +9,7 @@ import socket
 
 from engine.linux import capabilities, inside, procfs, syscalls
 from engine.linux.cgroup import group as cgroups
-from engine.sandbox import identity, namespaces, process, protocol, spawn
+from engine.sandbox import identity, namespaces, process, protocol, schedule, spawn
 from engine.sandbox.process import CannotStart
 
 TYPE_CHECKING = False
@@ -83,7 +83,7 @@ class Entry:
     def _set_affinity(self, name: str) -> None:
         affinity: Document = self._process.get("execCPUAffinity") or {}
         if affinity.get(name):
-            os.sched_setaffinity(0, process.cpu_set(str(affinity[name])))
+            os.sched_setaffinity(0, schedule.numbers_of(str(affinity[name])))
 
     def _follow(self, channel: socket.socket) -> None:
         """Read what the child says until its execve closes the socket."""
@@ -97,7 +97,7 @@ class Entry:
                 self.warnings += spawn.limit_process(self.pid, self._process)
                 affinity: Document = self._process.get("execCPUAffinity") or {}
                 if affinity.get("final"):
-                    os.sched_setaffinity(self.pid, process.cpu_set(str(affinity["final"])))
+                    os.sched_setaffinity(self.pid, schedule.numbers_of(str(affinity["final"])))
                 channel.send(b"g")
                 continue
             os.waitpid(self.pid, 0)
@@ -144,6 +144,8 @@ class _Child:
             self._become(streams, size, last_capability)
         except CannotStart as error:
             answer = {"kind": error.kind, "message": str(error), "errno": error.number}
+        except schedule.Refused as error:
+            answer["message"] = str(error)
         except BaseException as error:  # noqa: BLE001 - the last resort of a process that must not return
             answer = {"kind": "failed", "message": f"cannot enter the container: {error}", "errno": 0}
         try:
@@ -168,7 +170,9 @@ class _Child:
         uid, gid, groups, home = process.identity(root_fd, what.get("user") or {})
         if slave >= 0:
             os.fchown(slave, uid, -1)
-        process.enter_workdir(str(what.get("cwd") or "/"), uid, gid)
+        workdir = str(what.get("cwd") or "/")
+        process.make_workdir(root_fd, workdir, uid, gid)
+        process.enter_workdir(workdir)
         variables = process.environment(what, home)
         protocol.send_message(self._channel, b'{"step": "ready"}', [master] if master >= 0 else [])
         if not self._channel.recv(1):
@@ -177,5 +181,6 @@ class _Child:
             process.take_terminal(slave)
         elif streams:
             process.take_streams(*streams)
+        process.own_streams(uid, gid)
         process.finish(what, self._security, (uid, gid, groups), last_capability, {}, self._preserve_fds)
         process.execute(what.get("args") or [], variables)

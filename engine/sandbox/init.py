@@ -14,7 +14,7 @@ import signal
 import socket
 
 from engine.linux import inside, rtnetlink, syscalls
-from engine.sandbox import devices, hooks, identity, mounts, process, protocol, trees
+from engine.sandbox import devices, hooks, identity, mounts, process, protocol, schedule, trees
 from engine.sandbox.mount_options import PROPAGATION
 from engine.sandbox.namespaces import Namespaces, join
 from engine.sandbox.process import CannotStart
@@ -96,12 +96,14 @@ class _Child:
         self._name_host()
         self._set_sysctls()
         self._run_hooks()
+        uid, gid, groups, home = process.identity(root_fd, self._process.get("user") or {})
+        workdir = str(self._process.get("cwd") or "/")
+        process.make_workdir(root_fd, workdir, uid, gid)  # before the root may become read-only
         self._protect(root_fd)
         self._pivot(root_fd)
-        uid, gid, groups, home = process.identity(root_fd, self._process.get("user") or {})
         if self._slave >= 0:
             os.fchown(self._slave, uid, -1)
-        process.enter_workdir(str(self._process.get("cwd") or "/"), uid, gid)
+        process.enter_workdir(workdir)
         variables = process.environment(self._process, home)
         protocol.send_message(self._channel, b'{"step": "ready"}', [self._master] if self._master >= 0 else [])
         self._wait()
@@ -110,6 +112,8 @@ class _Child:
             process.take_terminal(self._slave)
         elif streams:
             process.take_streams(*streams)
+        process.own_streams(uid, gid)
+        schedule.set_container(self._linux)
         if hooks.of_kind(self._config, "startContainer"):
             hooks.run_hooks(self._config, "startContainer", self._state("created"))
         ids = (uid, gid, groups)
@@ -174,6 +178,8 @@ class _Child:
         sources = self._prepared.sources
         if propagation & syscalls.MS_SHARED and not sources:  # opened while they are still the host's peers
             sources = mounts.open_sources(self._config.get("mounts") or [])
+            propagation = syscalls.MS_SLAVE
+        if propagation & syscalls.MS_UNBINDABLE:  # until all is bound that has to be
             propagation = syscalls.MS_SLAVE
         syscalls.mount("", "/", "", syscalls.MS_REC | (propagation & ~syscalls.MS_SHARED or syscalls.MS_SLAVE))
         root_fd = self._open_root()
@@ -297,7 +303,7 @@ def run(prepared: Prepared, group: Group, streams: tuple[int, int, int] | None, 
         child.run(streams, last_capability)
     except CannotStart as error:
         child.fail(error.kind, str(error), error.number)
-    except hooks.HookFailed as error:
+    except (hooks.HookFailed, schedule.Refused) as error:
         child.fail("failed", str(error), 0)
     except OSError as error:
         text = (

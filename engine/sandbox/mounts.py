@@ -139,7 +139,7 @@ def mount_all(
 
 
 def _mount_one(root_fd: int, mount: Document, cgroup_paths: dict[str, str] | None, source_fd: int, label: str) -> None:
-    kind, target = str(mount.get("type") or ""), str(mount["destination"])
+    kind, target = str(mount.get("type") or ""), str(mount["destination"]).rstrip("/") or "/"
     source = str(mount.get("source") or kind)
     options = MountOptions(mount.get("options") or (), kind)
     if options.is_remount:

@@ -6,11 +6,12 @@ import errno
 import fcntl
 import os
 import signal
+import stat
 import struct
 import termios
 
 from engine.linux import capabilities, inside, syscalls
-from engine.sandbox import devices, users
+from engine.sandbox import devices, schedule, users
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,49 +73,6 @@ def new_keyring() -> None:
             raise
 
 
-_POLICIES = {"SCHED_OTHER": 0, "SCHED_FIFO": 1, "SCHED_RR": 2, "SCHED_BATCH": 3, "SCHED_ISO": 4, "SCHED_IDLE": 5,
-    "SCHED_DEADLINE": 6}  # fmt: skip
-_POLICY_FLAGS = {"SCHED_FLAG_RESET_ON_FORK": 1, "SCHED_FLAG_RECLAIM": 2, "SCHED_FLAG_DL_OVERRUN": 4,
-    "SCHED_FLAG_KEEP_POLICY": 8, "SCHED_FLAG_KEEP_PARAMS": 16, "SCHED_FLAG_UTIL_CLAMP_MIN": 32,
-    "SCHED_FLAG_UTIL_CLAMP_MAX": 64}  # fmt: skip
-_IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
-
-
-def set_schedule(process: Document) -> None:
-    """Set scheduler, I/O priority and CPU affinity of the calling process where the config has them.
-
-    Raises:
-        CannotStart: A name is unknown, or the kernel refuses a value.
-    """
-    scheduler: Document = process.get("scheduler") or {}
-    priority: Document = process.get("ioPriority") or {}
-    try:
-        if scheduler:
-            flags = sum(_POLICY_FLAGS[str(name)] for name in scheduler.get("flags") or ())
-            times = (int(scheduler.get("runtime") or 0), int(scheduler.get("deadline") or 0),
-                int(scheduler.get("period") or 0))  # fmt: skip
-            syscalls.sched_setattr(
-                _POLICIES[str(scheduler["policy"])], flags, int(scheduler.get("nice") or 0),
-                int(scheduler.get("priority") or 0), times,
-            )  # fmt: skip
-        if priority:
-            syscalls.ioprio_set(_IO_CLASSES[str(priority["class"])] << 13 | int(priority.get("priority") or 0))
-    except KeyError as error:
-        raise CannotStart("failed", f"process.scheduler or process.ioPriority: unknown value {error}") from error
-    except OSError as error:
-        raise CannotStart("failed", f"cannot set the scheduler or I/O priority: {error.strerror}") from error
-
-
-def cpu_set(text: str) -> set[int]:
-    """Return the CPUs of a list such as "0-3,5"."""
-    found: set[int] = set()
-    for part in text.split(","):
-        first, _, last = part.strip().partition("-")
-        if first:
-            found.update(range(int(first), int(last or first) + 1))
-    return found
-
-
 def identity(root_fd: int, user: Document) -> tuple[int, int, list[int], str]:
     """Return uid, gid, supplementary gids and home of `process.user`.
 
@@ -126,27 +84,44 @@ def identity(root_fd: int, user: Document) -> tuple[int, int, list[int], str]:
         more += users.groups(root_fd, user.get("groupNames") or [])
         if name:
             uid, gid, groups, home = users.resolve(root_fd, name)
-            return uid, gid, list(dict.fromkeys([*groups, *more])), home
+            return uid, gid, list(dict.fromkeys([gid, *groups, *more])), home
         uid, gid = int(user.get("uid") or 0), int(user.get("gid") or 0)
-        return uid, gid, more, users.resolve(root_fd, str(uid))[3]
+        if "username" in user:  # as docker has it, and runtime-spec has not: the primary group is among the others
+            more.insert(0, gid)
+        return uid, gid, list(dict.fromkeys(more)), users.resolve(root_fd, str(uid))[3]
     except users.UnknownUser as error:
         raise CannotStart("failed", str(error)) from error
 
 
-def enter_workdir(path: str, uid: int, gid: int) -> None:
-    """Change to the working directory, made when missing, and check that it is inside the root."""
-    root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+def make_workdir(root_fd: int, path: str, uid: int, gid: int) -> None:
+    """Make the working directory when it is missing and can be made; entering it will tell otherwise."""
     try:
-        os.close(inside.make_directories(root_fd, path or "/", 0o755, uid, gid))
-        os.chdir(path or "/")
+        os.close(inside.make_directories(root_fd, path, 0o755, uid, gid))
+    except OSError:
+        return
+
+
+def enter_workdir(path: str) -> None:
+    """Change to the working directory, and check that it is inside the root (CVE-2024-21626)."""
+    try:
+        os.chdir(path)
     except OSError as error:
         raise CannotStart(
             "failed", f"cannot change to working directory {path}: {error.strerror}", error.errno or 0
         ) from error
-    finally:
-        os.close(root_fd)
     if not os.getcwd().startswith("/"):
         raise CannotStart("failed", f"the working directory {path} is outside the container's root")
+
+
+def own_streams(uid: int, gid: int) -> None:
+    """Give the user the standard streams, so that /dev/stdout can be opened; devices such as /dev/null stay as they are."""
+    for fd in (0, 1, 2):
+        try:
+            found = os.fstat(fd)
+            if found.st_uid != uid and not stat.S_ISCHR(found.st_mode):
+                os.fchown(fd, uid, gid)
+        except OSError:
+            continue  # closed, of another user namespace, or on a read-only file system
 
 
 def drop_rights(process: Document, uid: int, gid: int, groups: list[int], last_capability: int) -> None:
@@ -159,7 +134,7 @@ def drop_rights(process: Document, uid: int, gid: int, groups: list[int], last_c
     }
     capabilities.drop_bounding(masks["bounding"], last_capability)
     syscalls.prctl(syscalls.PR_SET_KEEPCAPS, 1)
-    os.setgroups([gid, *(group for group in groups if group != gid)])
+    os.setgroups(groups)
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
     syscalls.prctl(syscalls.PR_SET_KEEPCAPS, 0)
@@ -187,7 +162,7 @@ def finish(
     reset_signals()
     umask = (process.get("user") or {}).get("umask")
     os.umask(0o022 if umask is None else int(umask))
-    set_schedule(process)
+    schedule.set_process(process)
     security.apply_label()
     syscalls.close_range_on_exec(3 + preserve_fds)  # before a filter that may not know the call
     if not process.get("noNewPrivileges"):

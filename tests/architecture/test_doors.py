@@ -33,6 +33,7 @@ TAKE_PATHS = {
     "engine/sandbox/runtime/documents.py:*": "the bundle, the runtime's own state and the interpreter, all on the host",
     "engine/sandbox/runtime/ending.py:*": "the bundle, the runtime's own state and the interpreter, all on the host",
     "engine/sandbox/runtime/entry.py:*": "the bundle, the runtime's own state and the interpreter, all on the host",
+    "engine/sandbox/runtime/log.py:*": "the log file on the host",
     "engine/sandbox/runtime/join.py:*": "the bundle, the runtime's own state and the interpreter, all on the host",
     "engine/sandbox/runtime/start.py:*": "the bundle, the runtime's own state and the interpreter, all on the host",
     "engine/sandbox/runtime/state.py:*": "the bundle, the runtime's own state and the interpreter, all on the host",

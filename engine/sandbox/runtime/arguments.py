@@ -14,7 +14,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "start": ("ID", ""),
     "state": ("ID", ""),
     "kill": ("ID [SIGNAL]", "all/a signal=/s"),
-    "delete": ("ID", "force/f"),
+    "delete": ("ID", "force/f regex/r"),
     "exec": (
         "ID [COMMAND [ARGUMENT ...]]",
         (
@@ -126,7 +126,7 @@ class Arguments:
         return operands
 
     def _check_operands(self, usage: str) -> None:
-        least = usage.split(" [", maxsplit=1)[0].count("ID")
+        least = usage.partition(" [")[0].count("ID")
         most = usage.replace("[", "").count(" ") + 1 if usage else 0
         if len(self.operands) < least or ("..." not in usage and len(self.operands) > most):
             raise Fault(f"usage: tuicon-oci {self.command} [OPTION ...] {usage}".rstrip())

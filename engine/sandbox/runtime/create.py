@@ -11,7 +11,7 @@ import time
 from engine.linux import files, procfs, syscalls
 from engine.linux.cgroup import group as cgroups
 from engine.sandbox import hooks, spawn
-from engine.sandbox.runtime import ending, foreground, validate
+from engine.sandbox.runtime import ending, foreground, rights, validate
 from engine.sandbox.runtime.fault import Fault
 from engine.sandbox.runtime.state import DEFAULT_ROOT, Container
 
@@ -70,15 +70,14 @@ class Creation:
         rootfs = os.path.realpath(os.path.join(self._bundle, str(self.config["root"]["path"])))
         if not os.path.isdir(rootfs):
             raise Fault(f"root.path: {rootfs} is not a directory")
-        preserve_fds = self._inherited()
+        process: Document = self.config.get("process") or {}
+        for warning in rights.drop_ungrantable(process, has_user=validate.has_namespace(self.config, "user")):
+            self._log.say("warning", warning)
         self._settings = {
-            "id": self.container.container_id, "bundle": self._bundle, "rootfs": rootfs, "preserve_fds": preserve_fds,
+            "id": self.container.container_id, "bundle": self._bundle, "rootfs": rootfs,
+            "preserve_fds": preserved(self._arguments.number("preserve-fds", 0), process),
             "keeps_keyring": self._arguments.has("no-new-keyring"), "no_pivot": self._arguments.has("no-pivot"),
         }  # fmt: skip
-
-    def _inherited(self) -> int:
-        process: Document = self.config.get("process") or {}
-        return preserved(self._arguments.number("preserve-fds", 0), process)
 
     def _check_terminal(self) -> None:
         process: Document = self.config.get("process") or {}
@@ -178,21 +177,13 @@ def _sit() -> int:
 def preserved(count: int, process: Document) -> int:
     """Return how many file descriptors above stderr the command keeps: those asked for and those of LISTEN_FDS.
 
-    Raises:
-        Fault: One of them is not open, so that it would be a file of the runtime's own.
+    Those of them that are our own are closed by the exec all the same.
     """
-    if "LISTEN_FDS" in os.environ:
-        count += int(os.environ["LISTEN_FDS"])
-        process.setdefault("env", []).extend([f"LISTEN_FDS={os.environ['LISTEN_FDS']}", "LISTEN_PID=1"])
-        if "LISTEN_FDNAMES" in os.environ:
-            process["env"].append(f"LISTEN_FDNAMES={os.environ['LISTEN_FDNAMES']}")
-    for fd in range(3, 3 + count):
-        try:
-            is_ours = not os.get_inheritable(fd)
-        except OSError:
-            is_ours = True
-        if is_ours:
-            raise Fault(f"--preserve-fds: file descriptor {fd} is not open")
+    listening = os.environ.get("LISTEN_FDS", "")
+    if listening.isdigit():
+        names = [f"{name}={os.environ[name]}" for name in ("LISTEN_FDS", "LISTEN_FDNAMES") if name in os.environ]
+        process["env"] = [*(process.get("env") or ()), *names, "LISTEN_PID=1"]
+        count += int(listening)
     return count
 
 

@@ -9,7 +9,7 @@ import time
 from engine.linux import procfs
 from engine.sandbox import hooks
 from engine.sandbox.runtime.fault import Fault
-from engine.sandbox.runtime.state import DEFAULT_ROOT, Container
+from engine.sandbox.runtime.state import DEFAULT_ROOT, Container, all_containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,27 +77,31 @@ def signal_number(text: str) -> int:
 
 
 def run_delete(arguments: Arguments, log: Log) -> int:
-    """Remove a container that has ended; with --force kill it first, and be content when there is none."""
-    container = Container(arguments.text("root", DEFAULT_ROOT), arguments.container_id)
-    is_forced = arguments.has("force")
-    try:
-        container.load()
-        with container.lock():
-            container.load()
-            if not is_forced:
-                _check_ended(container)
-            destroy(container, log)
-    except Fault:
-        if is_forced and not os.path.isdir(container.directory):
-            return 0
-        raise
+    """Remove a container that has ended; with --force kill it first, and be content when there is none.
+
+    With --regex remove all whose IDs begin as the expression says.
+    """
+    root = arguments.text("root", DEFAULT_ROOT)
+    if not arguments.has("regex"):
+        _delete(Container(root, arguments.container_id), log, is_forced=arguments.has("force"))
+        return 0
+    import re
+
+    for container in all_containers(root):
+        if re.match(arguments.container_id, container.container_id):
+            _delete(container, log, is_forced=arguments.has("force"))
     return 0
 
 
-def _check_ended(container: Container) -> None:
-    status = container.status()
-    if status not in ("stopped", "creating"):
-        raise Fault(f"cannot delete container {container.container_id}: it is {status}, not stopped")
+def _delete(container: Container, log: Log, *, is_forced: bool) -> None:
+    if is_forced and not os.path.isdir(container.directory):
+        return
+    with container.lock():
+        container.load()
+        status = container.status()
+        if not is_forced and status not in ("stopped", "creating"):
+            raise Fault(f"cannot delete container {container.container_id}: it is {status}, not stopped")
+        destroy(container, log)
 
 
 def destroy(container: Container, log: Log) -> None:

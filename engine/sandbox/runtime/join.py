@@ -9,7 +9,7 @@ from engine.linux.cgroup.group import Group
 from engine.sandbox import security
 from engine.sandbox.enter import Entry
 from engine.sandbox.process import CannotStart
-from engine.sandbox.runtime import foreground, validate
+from engine.sandbox.runtime import foreground, rights, validate
 from engine.sandbox.runtime.create import preserved, refusal
 from engine.sandbox.runtime.fault import Fault
 from engine.sandbox.runtime.state import Container
@@ -35,6 +35,8 @@ def run_exec(arguments: Arguments, log: Log) -> int:
         config = container.config
         process = _process(arguments, config)
         _check_terminal(arguments, process)
+        for warning in rights.drop_ungrantable(process, has_user=validate.has_namespace(config, "user")):
+            log.say("warning", warning)
         preserve_fds = preserved(arguments.number("preserve-fds", 0), process)
         entry = Entry(process, security.Security(process, config), preserve_fds=preserve_fds)
         size: Document = process.get("consoleSize") or {}
@@ -80,6 +82,8 @@ def _group(container: Container, arguments: Arguments) -> Group:
     if ".." in below.split("/"):
         raise Fault(f"--cgroup leads out of the container's group: {below}")
     found = Group.from_paths(group.version, {name: f"{path}/{below}" for name, path in group.paths.items()})
+    if group.version == 1:
+        found.create()
     for path in found.paths.values():
         if not os.path.isdir(path):
             raise Fault(f"--cgroup {below}: there is no such group in the container's own")

@@ -16,9 +16,18 @@ class Log:
     def __init__(self, path: str, form: str, *, is_verbose: bool = False) -> None:
         if form not in ("text", "json"):
             raise Fault(f"--log-format is text or json, not {form!r}")
+        if path:
+            self._check(path)
         self._path = path
         self._is_json = form == "json"
         self._is_verbose = is_verbose
+
+    @staticmethod
+    def _check(path: str) -> None:
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            raise Fault(f"--log {path}: {error.strerror}") from error
 
     def say(self, level: str, message: str) -> None:
         """Write a message; "debug" ones only when they were asked for."""

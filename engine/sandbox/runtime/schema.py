@@ -8,6 +8,7 @@ specification wants it of extensions.
 from __future__ import annotations
 
 from engine.linux import seccomp
+from engine.sandbox import schedule
 from engine.sandbox.mount_options import PROPAGATION
 from engine.sandbox.runtime.fault import Fault
 
@@ -39,14 +40,12 @@ PROCESS: dict[str, Any] = {
     "selinuxLabel": "text",
     "oomScoreAdj": "oom",
     "scheduler": {
-        "policy!": ("SCHED_OTHER", "SCHED_FIFO", "SCHED_RR", "SCHED_BATCH", "SCHED_ISO", "SCHED_IDLE",
-            "SCHED_DEADLINE"),
+        "policy!": tuple(schedule.POLICIES),
         "nice": "int", "priority": "int", "runtime": "u64", "deadline": "u64", "period": "u64",
-        "flags": [("SCHED_FLAG_RESET_ON_FORK", "SCHED_FLAG_RECLAIM", "SCHED_FLAG_DL_OVERRUN", "SCHED_FLAG_KEEP_POLICY",
-            "SCHED_FLAG_KEEP_PARAMS", "SCHED_FLAG_UTIL_CLAMP_MIN", "SCHED_FLAG_UTIL_CLAMP_MAX")],
+        "flags": [tuple(schedule.POLICY_FLAGS)],
     },
-    "ioPriority": {"class!": ("IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE", "IOPRIO_CLASS_IDLE"), "priority": "int"},
-    "execCPUAffinity": {"initial": "cpus", "final": "cpus"},
+    "ioPriority": {"class!": tuple(schedule.IO_CLASSES), "priority": "int"},
+    "execCPUAffinity": {"initial": "list", "final": "list"},
 }  # fmt: skip
 _HOOKS = [{"path!": "path", "args": ["text"], "env": ["variable"], "timeout": "positive"}]
 _MAPPINGS = [{"containerID!": "id", "hostID!": "id", "size!": "u32"}]
@@ -93,8 +92,8 @@ _LINUX = {
     "netDevices": {"*": {"name": "text"}},
     "cgroupsPath": "text", "rootfsPropagation": ("", *PROPAGATION), "resources": RESOURCES, "seccomp": _SECCOMP,
     "sysctl": {"*": "text"}, "maskedPaths": ["path"], "readonlyPaths": ["path"], "mountLabel": "text",
-    "personality": {"domain!": ("LINUX", "LINUX32"), "flags": ["text"]},
-    "memoryPolicy": {"mode!": "text", "nodes": "text", "flags": ["text"]},
+    "personality": {"domain!": tuple(schedule.DOMAINS), "flags": [()]},
+    "memoryPolicy": {"mode!": tuple(schedule.MEMORY_MODES), "nodes": "list", "flags": [tuple(schedule.MEMORY_FLAGS)]},
     "intelRdt": "any",
 }  # fmt: skip
 CONFIG: dict[str, Any] = {
@@ -110,6 +109,7 @@ CONFIG: dict[str, Any] = {
     "annotations": {"*": "text"},
     "linux": _LINUX,
 }  # fmt: skip
+_MOST_NUMBERS = 8192
 _KINDS = {dict: "an object", list: "a list", str: "a text", bool: "true or false", int: "a number"}
 
 
@@ -130,7 +130,9 @@ def check(value: object, shape: Shape, where: str) -> None:
             check(item, shape[0], f"{where}[{index}]")
     elif isinstance(shape, tuple):
         if value not in shape:
-            raise Fault(f"{where} is {value!r}, which is none of {', '.join(name for name in shape if name)}")
+            raise Fault(
+                f"{where} is {value!r}, which is none of {', '.join(name for name in shape if name) or 'those that are defined'}"
+            )
     else:
         _check_scalar(value, shape, where)
 
@@ -182,11 +184,18 @@ def _check_text(value: str, kind: str, where: str) -> None:
         raise Fault(f"{where} must have the form NAME=VALUE, not {value!r}")
     if kind == "access" and set(value) - set("rwm"):
         raise Fault(f"{where} is {value!r}, which has other letters than r, w and m")
-    if kind == "cpus" and not all(part.strip().isdigit() for item in value.split(",") for part in item.split("-")):
-        raise Fault(f"{where} must be a list of CPUs such as 0-3,5, not {value!r}")
+    if kind == "list" and not _is_list(value):
+        raise Fault(f"{where} must be a list of numbers such as 0-3,5, not {value!r}")
     if kind == "version":
         number = value.partition("-")[0].partition("+")[0].split(".")
         if len(number) != 3 or not all(part.isdigit() for part in number):
             raise Fault(f"{where} must be a version such as 1.2.0, not {value!r}")
         if number[0] != "1":
             raise Fault(f"{where} {value} is not supported: this runtime knows the versions 1.x")
+
+
+def _is_list(text: str) -> bool:
+    try:
+        return all(0 <= number < _MOST_NUMBERS for number in schedule.numbers_of(text))
+    except ValueError:
+        return False

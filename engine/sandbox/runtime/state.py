@@ -1,11 +1,10 @@
-"""What is known of each container: a directory under --root, with the state and the config it was created from.
+"""What is known of each container: a directory under --root with its state and the config it was created from.
 
-ROOT/ID/lock          held while the container is changed
-ROOT/ID/state.json    the record, written whole; "pid" once there is a first process
-ROOT/ID/config.json   the config as it was at create: later changes of the bundle mean nothing (runtime-spec
-runtime.md, "Create")
-ROOT/ID/start         the socket on which the first process waits for `start`; gone once it was asked
-"""  # fmt: skip
+ROOT/ID/state.json is the record, written whole; it has a "pid" once there is a first process. ROOT/ID/config.json is
+the config as it was at create, since later changes of the bundle mean nothing (runtime-spec runtime.md, "Lifecycle").
+ROOT/ID/start is the socket on which the first process waits for `start`; it is gone once that was asked for.
+ROOT/ID/lock is held while the container is changed.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +32,8 @@ class Container:
     """One container's directory and record."""
 
     def __init__(self, root: str, container_id: str) -> None:
-        if not container_id or len(container_id) > _LONGEST_ID or set(container_id) - _LETTERS or (
-            container_id in (".", "..")
-        ):  # fmt: skip
-            raise Fault(f"the container ID {container_id!r} is not made of letters, digits and _+-. only")
+        if not 0 < len(container_id) <= _LONGEST_ID or set(container_id) - _LETTERS or container_id[0] == ".":
+            raise Fault(f"invalid container ID {container_id!r}: it is made of letters, digits and _+-. only")
         self.container_id = container_id
         self.directory = f"{root}/{container_id}"
         self.record: Document = {}

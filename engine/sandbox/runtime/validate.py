@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     Document = dict[str, Any]
 
 _LARGEST_CONFIG = 16 << 20
+_SHORTEST_RUNTIME = 1024
 _IPC_SYSCTLS = ("kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax",
     "kernel.shmmni", "kernel.shm_rmid_forced", "kernel.msg_next_id", "kernel.sem_next_id",
     "kernel.shm_next_id")  # fmt: skip
@@ -38,6 +39,11 @@ def load_json(path: str) -> Document:
     return found
 
 
+def has_namespace(config: Document, kind: str) -> bool:
+    """Return whether a config makes or joins a namespace of a kind."""
+    return any(item["type"] == kind for item in (config.get("linux") or {}).get("namespaces") or ())
+
+
 def check_config(config: Document) -> None:
     """Check a config.
 
@@ -54,6 +60,8 @@ def check_config(config: Document) -> None:
             raise Fault(f"{field} needs a UTS namespace of its own in linux.namespaces")
     for name in linux.get("sysctl") or {}:
         _check_sysctl(str(name), namespaces)
+    if config.get("domainname") and "kernel.domainname" in (linux.get("sysctl") or {}):
+        raise Fault("linux.sysctl: kernel.domainname contradicts domainname")
     if linux.get("netDevices") and "network" not in namespaces:
         raise Fault("linux.netDevices needs a network namespace of its own in linux.namespaces")
     if linux.get("intelRdt"):
@@ -78,6 +86,20 @@ def check_process(process: Document, where: str) -> None:
         if item["soft"] > item["hard"]:
             raise Fault(f"{where}.rlimits[{index}]: the soft limit of {item['type']} is above its hard limit")
         seen.add(item["type"])
+    _check_deadline(process.get("scheduler") or {}, where)
+
+
+def _check_deadline(scheduler: Document, where: str) -> None:
+    """Check the order that sched_setattr(2) wants: runtime <= deadline <= period."""
+    if scheduler.get("policy") != "SCHED_DEADLINE":
+        return
+    runtime, deadline = scheduler.get("runtime") or 0, scheduler.get("deadline") or 0
+    period = scheduler.get("period") or deadline
+    for name, value in (("runtime", runtime), ("deadline", deadline)):
+        if not value:
+            raise Fault(f"{where}.scheduler.{name} is missing, which SCHED_DEADLINE needs")
+    if not _SHORTEST_RUNTIME <= runtime <= deadline <= period < 1 << 63:
+        raise Fault(f"{where}.scheduler: {_SHORTEST_RUNTIME} <= runtime <= deadline <= period does not hold")
 
 
 def _namespaces(linux: Document) -> set[str]:
@@ -128,7 +150,7 @@ def _check_sysctl(name: str, namespaces: set[str]) -> None:
         needed = "ipc"
     elif dotted.startswith("net."):
         needed = "network"
-    elif dotted in ("kernel.hostname", "kernel.domainname"):
+    elif dotted == "kernel.domainname":
         needed = "uts"
     elif dotted.startswith("user."):
         needed = "user"
