@@ -105,11 +105,12 @@ def enter_workdir(path: str) -> None:
     """Change to the working directory, and check that it is inside the root (CVE-2024-21626)."""
     try:
         os.chdir(path)
+        found = os.getcwd()
     except OSError as error:
         raise CannotStart(
             "failed", f"cannot change to working directory {path}: {error.strerror}", error.errno or 0
         ) from error
-    if not os.getcwd().startswith("/"):
+    if not found.startswith("/"):
         raise CannotStart("failed", f"the working directory {path} is outside the container's root")
 
 
