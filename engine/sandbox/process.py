@@ -102,14 +102,19 @@ def make_workdir(root_fd: int, path: str, uid: int, gid: int) -> None:
 
 
 def enter_workdir(path: str) -> None:
-    """Change to the working directory, and check that it is inside the root (CVE-2024-21626)."""
+    """Change to the working directory, never by a link to a descriptor, and check that it is inside (CVE-2024-21626)."""
+    root_fd = inside.open_root("/")
     try:
-        os.chdir(path)
+        fd = inside.open_inside(root_fd, path, os.O_PATH | os.O_DIRECTORY)
+        os.fchdir(fd)
+        os.close(fd)
         found = os.getcwd()
     except OSError as error:
         raise CannotStart(
             "failed", f"cannot change to working directory {path}: {error.strerror}", error.errno or 0
         ) from error
+    finally:
+        os.close(root_fd)
     if not found.startswith("/"):
         raise CannotStart("failed", f"the working directory {path} is outside the container's root")
 

@@ -41,7 +41,6 @@ TAKE_PATHS = {
     "engine/sandbox/trees.py:*": "the root file system's own directory, and what engine.linux.inside opened",
     "engine/sandbox/devices.py:_bind_device": "a device of the host, named by the user and checked by its number",
     "engine/sandbox/devices.py:node_of": "a device of the host, named by the user",
-    "engine/sandbox/process.py:enter_workdir": "the working directory, from inside, and checked to be inside afterwards",
     "engine/sandbox/process.py:execute": "the command, from inside",
     "engine/sandbox/hooks.py:_become": "a hook's program on the host, named by the OCI config",
     "engine/sandbox/enter.py:_remember": "the host's /proc",
