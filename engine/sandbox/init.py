@@ -105,13 +105,15 @@ class _Child:
             os.fchown(self._slave, uid, -1)
         process.enter_workdir(workdir)
         variables = process.environment(self._process, home)
+        if self._process and self._settings.get("listener") is not None:
+            process.check_command(self._process.get("args") or [], variables)
         protocol.send_message(self._channel, b'{"step": "ready"}', [self._master] if self._master >= 0 else [])
         self._wait()
-        self._wait_start()
         if self._slave >= 0:
             process.take_terminal(self._slave)
         elif streams:
             process.take_streams(*streams)
+        self._wait_start()  # with the caller's streams already let go: it may wait for their end
         process.own_streams(uid, gid)
         schedule.set_container(self._linux)
         if hooks.of_kind(self._config, "startContainer"):

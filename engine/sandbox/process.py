@@ -199,28 +199,52 @@ def reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
+def check_command(arguments: list[str], variables: dict[str, str]) -> None:
+    """Check that there is a command to execute, long before it is: callers want to hear of it at `create`.
+
+    Raises:
+        CannotStart: The command is missing, or is no program.
+    """
+    number = errno.ENOENT
+    for candidate in _candidates(arguments, variables):
+        try:
+            mode = os.stat(candidate).st_mode
+        except OSError:
+            continue
+        if stat.S_ISREG(mode) and mode & 0o111:
+            return
+        number = errno.EACCES
+    raise _not_started(arguments[0], number)
+
+
 def execute(arguments: list[str], variables: dict[str, str]) -> None:
     """Replace this process by the command, looked up in the container's PATH.
 
     Raises:
         CannotStart: The command is missing or cannot be executed.
     """
-    if not arguments or not arguments[0]:
-        raise CannotStart("not-found", "no command was given, and the image has none", errno.ENOENT)
-    name = arguments[0]
-    candidates = [name] if "/" in name else [f"{place or '.'}/{name}" for place in variables["PATH"].split(":")]
-    failure: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-    for candidate in candidates:
+    number = errno.ENOENT
+    for candidate in _candidates(arguments, variables):
         try:
             os.execve(candidate, arguments, variables)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
-            failure = error
-            if error.errno not in (errno.EACCES, errno.EPERM):
+            number = error.errno or 0
+            if number not in (errno.EACCES, errno.EPERM):
                 break
-    number = failure.errno or 0
+    raise _not_started(arguments[0], number)
+
+
+def _candidates(arguments: list[str], variables: dict[str, str]) -> list[str]:
+    if not arguments or not arguments[0]:
+        raise CannotStart("not-found", "no command was given, and the image has none", errno.ENOENT)
+    name = arguments[0]
+    return [name] if "/" in name else [f"{place or '.'}/{name}" for place in variables["PATH"].split(":")]
+
+
+def _not_started(name: str, number: int) -> CannotStart:
     if number == errno.ENOENT:
         where = "" if "/" in name else " in the container's PATH"
-        raise CannotStart("not-found", f"command not found{where}: {name}", number)
-    raise CannotStart("not-executable", f"cannot execute {name}: {os.strerror(number)}", number)
+        return CannotStart("not-found", f"command not found{where}: {name}", number)
+    return CannotStart("not-executable", f"cannot execute {name}: {os.strerror(number)}", number)

@@ -11,7 +11,7 @@ import time
 from engine.linux import files, procfs, syscalls
 from engine.linux.cgroup import group as cgroups
 from engine.sandbox import hooks, spawn
-from engine.sandbox.runtime import ending, foreground, rights, validate
+from engine.sandbox.runtime import ending, foreground, rights, sockets, validate
 from engine.sandbox.runtime.fault import Fault
 from engine.sandbox.runtime.state import DEFAULT_ROOT, Container
 
@@ -98,7 +98,7 @@ class Creation:
         group.apply(resources)
         if waits:
             listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-            listener.bind(self.container.start_socket)
+            sockets.bind(listener, self.container.start_socket)
             listener.listen(1)
             self._settings["listener"] = listener.fileno()
         self.spawned = spawn.spawn(self.config, self._settings, group, None)
@@ -191,8 +191,11 @@ def refusal(answer: Document) -> Fault:
     """Return the fault for a failed start, in words that callers of runc look for."""
     message = str(answer["message"])
     if answer.get("kind") == "not-found":
-        message += ": " + ("no such file or directory" if "in the container's PATH" not in message else
-            "executable file not found in $PATH")  # fmt: skip
+        is_searched = "in the container's PATH" in message
+        message += f": {'executable file not found in $PATH' if is_searched else 'no such file or directory'}"
+    elif answer.get("kind") == "not-executable":
+        what, _, why = message.rpartition(": ")
+        message = f"{what}: {why.lower()}"
     return Fault(message)
 
 

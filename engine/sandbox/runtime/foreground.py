@@ -13,6 +13,7 @@ import tty
 
 from engine.linux import files
 from engine.sandbox import protocol
+from engine.sandbox.runtime import sockets
 from engine.sandbox.runtime.fault import Fault
 
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2,
@@ -28,7 +29,7 @@ def hand_over(master: int, path: str) -> None:
     """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as channel:
-            channel.connect(path)
+            sockets.connect(channel, path)
             protocol.send_message(channel, b"/dev/ptmx", [master])
     except OSError as error:
         raise Fault(f"--console-socket {path}: {error.strerror or error}") from error

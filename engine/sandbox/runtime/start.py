@@ -7,6 +7,7 @@ import os
 import socket
 
 from engine.sandbox import hooks
+from engine.sandbox.runtime import sockets
 from engine.sandbox.runtime.create import refusal
 from engine.sandbox.runtime.fault import Fault
 from engine.sandbox.runtime.state import Container
@@ -42,7 +43,7 @@ def _release(container: Container) -> None:
     os.rename(container.start_socket, used)  # from here on it counts as started, whatever happens to us
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as channel:
         try:
-            channel.connect(used)
+            sockets.connect(channel, used)
             said = channel.recv(1 << 16)
         except OSError:
             said = b'{"message": "the container\'s first process died before it was started"}'
