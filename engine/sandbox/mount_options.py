@@ -22,6 +22,7 @@ _SWITCHES = {
     "dirsync": (s.MS_DIRSYNC, 0, True), "mand": (s.MS_MANDLOCK, 0, True), "nomand": (s.MS_MANDLOCK, 0, False),
     "silent": (s.MS_SILENT, 0, True), "loud": (s.MS_SILENT, 0, False),
     "iversion": (s.MS_I_VERSION, 0, True), "noiversion": (s.MS_I_VERSION, 0, False),
+    "acl": (s.MS_POSIXACL, 0, True), "noacl": (s.MS_POSIXACL, 0, False),
     "lazytime": (s.MS_LAZYTIME, 0, True), "nolazytime": (s.MS_LAZYTIME, 0, False),
 }  # fmt: skip
 # Access times are one field of an attribute mask, not bits of their own.
