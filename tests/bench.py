@@ -136,9 +136,7 @@ def runc_bundle(directory: Path, archive: bytes) -> list[str]:
 
 
 @contextmanager
-def private_dockerd(
-    directory: Path, *, own_network: bool = True, options: tuple[str, ...] = ()
-) -> Iterator[list[str]]:
+def private_dockerd(directory: Path, *, own_network: bool = True, options: tuple[str, ...] = ()) -> Iterator[list[str]]:
     """Run dockerd, in a network namespace of its own unless we are in one, and yield the client's command for it."""
     socket = directory / "docker.sock"
     daemon: list[str | Path] = [*(("unshare", "--net") if own_network else ()), "dockerd", "--data-root", directory / "data", "--exec-root", directory / "exec",

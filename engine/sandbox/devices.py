@@ -50,7 +50,7 @@ def make_devices(root_fd: int, devices: list[Document]) -> None:
 
 
 def _make_device(root_fd: int, device: Document) -> None:
-    path = str(device["path"])
+    path = str(device["path"]).rstrip("/")
     kind = _KINDS[str(device["type"])]
     number = os.makedev(int(device.get("major") or 0), int(device.get("minor") or 0))
     mode = stat.S_IMODE(int(device.get("fileMode") or 0o666))
@@ -71,8 +71,8 @@ def _make_device(root_fd: int, device: Document) -> None:
 
 
 def _bind_device(root_fd: int, path: str, kind: int, number: int) -> None:
-    """Bind the host's node, for a user namespace where none can be made."""
-    tree = syscalls.open_tree(syscalls.AT_FDCWD, path, syscalls.OPEN_TREE_CLONE)
+    """Bind the host's node of that number, for a user namespace where none can be made."""
+    tree = syscalls.open_tree(syscalls.AT_FDCWD, _host_path(kind, number, path), syscalls.OPEN_TREE_CLONE)
     try:
         found = os.fstat(tree)
         if stat.S_IFMT(found.st_mode) != kind or found.st_rdev != number:
@@ -85,6 +85,17 @@ def _bind_device(root_fd: int, path: str, kind: int, number: int) -> None:
             os.close(target)
     finally:
         os.close(tree)
+
+
+def _host_path(kind: int, number: int, default: str) -> str:
+    """Return where the host has the device, as sysfs names it."""
+    place = "block" if kind == stat.S_IFBLK else "char"
+    try:
+        with open(f"/sys/dev/{place}/{os.major(number)}:{os.minor(number)}/uevent", encoding="utf-8") as file:
+            fields = dict(line.rstrip("\n").partition("=")[::2] for line in file)
+    except OSError:
+        return default
+    return f"/dev/{fields['DEVNAME']}" if "DEVNAME" in fields else default
 
 
 def node_of(host_path: str) -> tuple[str, int, int, int, int, int]:

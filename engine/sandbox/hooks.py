@@ -30,15 +30,33 @@ def run_hooks(config: Document, kind: str, state: Document) -> None:
         HookFailed: One failed; those after it are not run.
     """
     for number, hook in enumerate(of_kind(config, kind)):
-        _run(hook, f"{kind} hook {number} ({hook.get('path')})", json.dumps(state).encode())
+        _run(hook, f"{kind} hook {number} ({hook.get('path')})", json.dumps(state).encode(), _environment(hook, kind))
 
 
-def _run(hook: Document, name: str, state: bytes) -> None:
+def run_all_hooks(config: Document, kind: str, state: Document) -> list[str]:
+    """Run the hooks of one kind, those after a failed one too; return a sentence about each that failed."""
+    failures = []
+    for hook in of_kind(config, kind):
+        try:
+            run_hooks({"hooks": {kind: [hook]}}, kind, state)
+        except HookFailed as error:
+            failures.append(str(error))
+    return failures
+
+
+def _environment(hook: Document, kind: str) -> dict[str, str]:
+    """Return the hook's variables; without any it has the runtime's own, which are for nobody in the container."""
+    if hook.get("env") is None:
+        return {} if kind == "startContainer" else dict(os.environ)
+    return dict(item.split("=", 1) for item in hook["env"] if "=" in item)
+
+
+def _run(hook: Document, name: str, state: bytes, environment: dict[str, str]) -> None:
     stdin, feed = os.pipe2(os.O_CLOEXEC)
     output, theirs = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:
-        _become(hook, stdin, theirs)
+        _become(hook, stdin, theirs, environment)
     os.close(stdin)
     os.close(theirs)
     try:
@@ -87,14 +105,13 @@ def _follow(pid: int, feed: int, output: int, state: bytes, timeout: object) -> 
         os.close(pidfd)
 
 
-def _become(hook: Document, stdin: int, output: int) -> None:
+def _become(hook: Document, stdin: int, output: int, environment: dict[str, str]) -> None:
     try:
         os.dup2(stdin, 0, inheritable=True)
         os.dup2(output, 1, inheritable=True)
         os.dup2(output, 2, inheritable=True)
         for number in (signal.SIGPIPE, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
-        environment = dict(item.split("=", 1) for item in hook.get("env") or () if "=" in item)
         path = str(hook["path"])
         os.execve(path, [str(item) for item in hook.get("args") or [path]], environment)
     except OSError as error:

@@ -199,6 +199,19 @@ def refusal(answer: Document) -> Fault:
     return Fault(message)
 
 
+def finish_start(container: Container, log: Log) -> None:
+    """Run the poststart hooks; when one fails, the container ends (runtime-spec runtime.md, "Lifecycle", step 9).
+
+    Raises:
+        Fault: One failed.
+    """
+    try:
+        hooks.run_hooks(container.config, "poststart", container.oci_state("running"))
+    except hooks.HookFailed as error:
+        ending.destroy(container, log)
+        raise Fault(str(error)) from error
+
+
 def run_create(arguments: Arguments, log: Log) -> int:
     """Create a container whose process waits for `start`."""
     Creation(arguments, log).run(waits=True)
@@ -217,10 +230,7 @@ def run_run(arguments: Arguments, log: Log) -> int:
         spawned.kill()
         ending.destroy(container, log)
         raise refusal(failure.answer) from failure
-    try:
-        hooks.run_hooks(creation.config, "poststart", container.oci_state("running"))
-    except hooks.HookFailed as error:
-        log.say("warning", str(error))
+    finish_start(container, log)
     if arguments.has("detach"):
         return 0
     exit_code = foreground.stay(spawned.pid, -1 if arguments.has("console-socket") else creation.master)

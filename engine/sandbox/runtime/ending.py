@@ -117,10 +117,8 @@ def destroy(container: Container, log: Log) -> None:
     _wait_gone(container)
     group.remove()
     state = {**container.oci_state("stopped"), "pid": 0}
-    try:
-        hooks.run_hooks(container.config, "poststop", state)
-    except (hooks.HookFailed, OSError) as error:
-        log.say("warning", str(error))
+    for failure in hooks.run_all_hooks(container.config, "poststop", state):
+        log.say("warning", failure)
     container.discard()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from engine.linux import files
+from engine.linux import capabilities, files
 from engine.linux.cgroup.group import Group
 from engine.sandbox import security
 from engine.sandbox.enter import Entry
@@ -80,7 +80,7 @@ def _group(container: Container, arguments: Arguments) -> Group:
     if not below:
         return group
     if ".." in below.split("/"):
-        raise Fault(f"--cgroup leads out of the container's group: {below}")
+        raise Fault(f"--cgroup {below}: `..` components are not allowed")
     found = Group.from_paths(group.version, {name: f"{path}/{below}" for name, path in group.paths.items()})
     if group.version == 1:
         found.create()
@@ -113,6 +113,9 @@ def _process(arguments: Arguments, config: Document) -> Document:
     if arguments.has("no-new-privs"):
         process["noNewPrivileges"] = True
     added = [name if name.startswith("CAP_") else f"CAP_{name}" for name in arguments.all("cap")]
+    unknown = [name for name in added if name.removeprefix("CAP_") not in capabilities.NAMES]
+    if unknown:
+        raise Fault(f"--cap: there is no capability {unknown[0]}")
     if added:
         sets: Document = base.get("capabilities") or {}
         process["capabilities"] = {**sets, **{name: [*(sets.get(name) or ()), *added] for name in _CAPABILITY_SETS}}

@@ -9,6 +9,8 @@ import time
 from engine.linux import files
 from engine.sandbox.runtime.fault import Fault
 
+_PREFIXES = {"warning": "warning: ", "debug": "debug: "}
+
 
 class Log:
     """Messages as one line each, in the text or JSON form that callers of runc read."""
@@ -35,7 +37,12 @@ class Log:
             return
         text = " ".join(message.split())
         if not self._path:
-            os.write(2, (self._line(level, text) if self._is_json else f"tuicon-oci: {text}\n").encode())
+            os.write(
+                2,
+                (
+                    self._line(level, text) if self._is_json else f"tuicon-oci: {_PREFIXES.get(level, '')}{text}\n"
+                ).encode(),
+            )
             return
         try:
             files.append_line(self._path, self._line(level, text).encode())

@@ -6,9 +6,8 @@ import json
 import os
 import socket
 
-from engine.sandbox import hooks
 from engine.sandbox.runtime import sockets
-from engine.sandbox.runtime.create import refusal
+from engine.sandbox.runtime.create import finish_start, refusal
 from engine.sandbox.runtime.fault import Fault
 from engine.sandbox.runtime.state import Container
 
@@ -29,11 +28,7 @@ def run_start(arguments: Arguments, log: Log) -> int:
         if not container.config.get("process"):
             raise Fault("config.json: process is missing, so there is nothing to start")
         _release(container)
-        state = container.oci_state("running")
-    try:
-        hooks.run_hooks(container.config, "poststart", state)
-    except hooks.HookFailed as error:
-        log.say("warning", str(error))
+        finish_start(container, log)
     return 0
 
 

@@ -33,7 +33,7 @@ class Container:
 
     def __init__(self, root: str, container_id: str) -> None:
         if not 0 < len(container_id) <= _LONGEST_ID or set(container_id) - _LETTERS or container_id[0] == ".":
-            raise Fault(f"invalid container ID {container_id!r}: it is made of letters, digits and _+-. only")
+            raise Fault(f"container ID {container_id!r}: invalid characters; it is made of letters, digits and _+-.")
         self.container_id = container_id
         self.directory = f"{root}/{container_id}"
         self.record: Document = {}

@@ -60,7 +60,8 @@ def check_config(config: Document) -> None:
             raise Fault(f"{field} needs a UTS namespace of its own in linux.namespaces")
     for name in linux.get("sysctl") or {}:
         _check_sysctl(str(name), namespaces)
-    if config.get("domainname") and "kernel.domainname" in (linux.get("sysctl") or {}):
+    named = (linux.get("sysctl") or {}).get("kernel.domainname")
+    if config.get("domainname") and named not in (None, config["domainname"]):
         raise Fault("linux.sysctl: kernel.domainname contradicts domainname")
     if linux.get("netDevices") and "network" not in namespaces:
         raise Fault("linux.netDevices needs a network namespace of its own in linux.namespaces")
