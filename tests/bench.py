@@ -157,6 +157,20 @@ def private_dockerd(directory: Path, *, own_network: bool = True, options: tuple
         process.wait()
 
 
+def bench_bundle(bundle: Path, rounds: int) -> None:
+    """Print `run` of one bundle by tuicon-oci beside runc and crun."""
+    program = str(Path(sys.executable).with_name("tuicon-oci"))
+    contenders = []
+    for runtime in (program, "runc", "crun"):
+        name = Path(runtime).name
+        argv = [runtime, "--root", str(bundle / f"{name}-state"), "run", "--bundle", str(bundle), "tuicon-bench"]
+        if shutil.which(runtime) and subprocess.run(argv, check=False, capture_output=True).returncode == 0:
+            contenders.append(command(f"{name} run", argv))
+        else:
+            print(f"{name}: absent, or does not run here")
+    report("A bundle, by the OCI runtime commands", ["tuicon-oci run"], take_turns(contenders, rounds))
+
+
 def bench_starts(scratch: Path, rounds: int, stack: ExitStack) -> None:
     """Print the warm starts beside runc, and the cold command beside docker."""
     archive = rootfs_archive()
@@ -174,6 +188,9 @@ def bench_starts(scratch: Path, rounds: int, stack: ExitStack) -> None:
     report(
         "A container without network, from a warm engine", [c.name for c in ours], take_turns([*ours, *theirs], rounds)
     )
+
+    if theirs:
+        bench_bundle(scratch / "runc", rounds)
 
     tuicon = [str(Path(sys.executable).with_name("tuicon")), "--root", str(root), "run", "--rm"]
     cold = [command("tuicon run --rm", [*tuicon, IMAGE, "true"])]

@@ -68,6 +68,8 @@ class Entry:
             self.pid = syscalls.clone3(0, cgroup_fd=cgroup_fd)
             if self.pid == 0:
                 ours.close()
+                if cgroup_fd >= 0:
+                    os.close(cgroup_fd)
                 _Child(self._process, self._security, theirs, self._preserve_fds).run(
                     group, pidfd, differing & ~syscalls.CLONE_NEWPID, streams, size, last_capability
                 )

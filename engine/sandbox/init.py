@@ -256,7 +256,7 @@ class _Child:
         if any(hooks.of_kind(self._config, kind) for kind in ("prestart", "createRuntime", "createContainer")):
             protocol.send_message(self._channel, b'{"step": "hooks"}')
             self._wait()
-            hooks.run_hooks(self._config, "createContainer", self._state("creating"))
+            hooks.run_hooks(self._config, "createContainer", self._state("created"))
 
     def _protect(self, root_fd: int) -> None:
         mounts.protect_paths(root_fd, self._linux.get("readonlyPaths") or [])

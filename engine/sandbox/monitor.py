@@ -133,7 +133,7 @@ class Monitor:
         spawned.release()
 
     def _oci_state(self) -> Document:
-        return {"ociVersion": self._config["ociVersion"], "id": self._settings["id"], "status": "creating",
+        return {"ociVersion": self._config["ociVersion"], "id": self._settings["id"], "status": "created",
             "pid": self._pid, "bundle": os.path.dirname(str(self._settings["exit"])),
             "annotations": self._config.get("annotations") or {}}  # fmt: skip
 

@@ -238,6 +238,8 @@ def _bear(prepared: init.Prepared, group: Group, child: Callable[[], None]) -> i
         # The cgroup namespace is made by the child once it is in its group.
         pid = syscalls.clone3(prepared.namespaces.new & ~syscalls.CLONE_NEWCGROUP, cgroup_fd=cgroup_fd)
         if pid == 0:
+            if cgroup_fd >= 0:
+                os.close(cgroup_fd)  # a directory of the host must not be open in the container (CVE-2024-21626)
             child()
         return pid
     finally:

@@ -15,6 +15,7 @@ import pytest
 from engine.api import Engine
 from engine.linux import nftables, procfs
 from engine.linux.cgroup import group as cgroups
+from tests.kernel.oci import Runtime, eventually
 
 
 @pytest.fixture
@@ -70,3 +71,12 @@ def _processes_of(state: str) -> Iterator[tuple[int, str]]:
 def _open_files(pid: int) -> list[str]:
     directory = f"/proc/{pid}/fd"
     return [os.readlink(f"{directory}/{name}") for name in os.listdir(directory)]
+
+
+@pytest.fixture
+def runtime(root: Path) -> Iterator[Runtime]:
+    made = Runtime(root)
+    yield made
+    for name in os.listdir(made.root) if made.root.exists() else []:
+        made.call("delete", "--force", name)
+    eventually(lambda: not made.left())

@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 
-from engine.linux import files, procfs, syscalls
+from engine.linux import files, lsm, procfs, syscalls
 from engine.linux.cgroup import group as cgroups
 from engine.sandbox import hooks, spawn
 from engine.sandbox.runtime import ending, foreground, rights, sockets, validate
@@ -73,6 +73,10 @@ class Creation:
         process: Document = self.config.get("process") or {}
         for warning in rights.drop_ungrantable(process, has_user=validate.has_namespace(self.config, "user")):
             self._log.say("warning", warning)
+        linux: Document = self.config.get("linux") or {}
+        if linux.get("mountLabel") and not lsm.has_selinux():
+            del linux["mountLabel"]
+            self._log.say("warning", "linux.mountLabel is left out: SELinux is not active here")
         self._settings = {
             "id": self.container.container_id, "bundle": self._bundle, "rootfs": rootfs,
             "preserve_fds": preserved(self._arguments.number("preserve-fds", 0), process),
@@ -104,7 +108,7 @@ class Creation:
         self.spawned = spawn.spawn(self.config, self._settings, group, None)
         self._leave_seat()
         self.spawned.connect([])
-        self.master = self.spawned.wait_ready(self._creating)
+        self.master = self.spawned.wait_ready(self._created)
         for warning in self.spawned.warnings:
             self._log.say("warning", warning)
         self._record(group, self.spawned.pid)
@@ -150,8 +154,8 @@ class Creation:
         }  # fmt: skip
         self.container.save()
 
-    def _creating(self) -> Document:
-        found = self.container.oci_state("creating")
+    def _created(self) -> Document:
+        found = self.container.oci_state("created")  # runtime.md: what follows step 2 of the lifecycle, as hooks do
         return {**found, "pid": self.spawned.pid if self.spawned else 0}
 
     def _take_back(self) -> None:
