@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import time
+import zlib
 
 from engine.linux import files, lsm, procfs, syscalls
 from engine.linux.cgroup import group as cgroups
@@ -131,9 +132,8 @@ class Creation:
                 wanted or f":tuicon:{container_id}", self._seat, linux.get("resources") or {},
                 f"tuicon container {container_id}",
             )  # fmt: skip
-        if not wanted and os.path.isdir(self.container.directory):
-            wanted = f"tuicon-{container_id}"
-        return cgroups.group_for(wanted)
+        root = os.path.realpath(os.path.dirname(self.container.directory))
+        return cgroups.group_for(wanted or f"tuicon-{zlib.crc32(root.encode()):08x}-{container_id}")
 
     def _leave_seat(self) -> None:
         if self._seat:
@@ -228,6 +228,7 @@ def run_run(arguments: Arguments, log: Log) -> int:
     creation.run(waits=False)
     container, spawned = creation.container, creation.spawned
     assert spawned is not None
+    wakeup = foreground.listen()
     try:
         spawned.release()
     except spawn.StartFailure as failure:
@@ -237,7 +238,7 @@ def run_run(arguments: Arguments, log: Log) -> int:
     finish_start(container, log)
     if arguments.has("detach"):
         return 0
-    exit_code = foreground.stay(spawned.pid, -1 if arguments.has("console-socket") else creation.master)
+    exit_code = foreground.stay(spawned.pid, -1 if arguments.has("console-socket") else creation.master, wakeup)
     if not arguments.has("keep"):
         with container.lock():
             ending.destroy(container, log)

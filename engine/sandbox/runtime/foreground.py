@@ -37,17 +37,23 @@ def hand_over(master: int, path: str) -> None:
         os.close(master)
 
 
-def stay(pid: int, master: int) -> int:
+def listen() -> int:
+    """Catch signals from now on, before a command runs that they are for; return the fd they are read from."""
+    wakeup, woken = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
+    for number in _HEARD:
+        signal.signal(number, lambda *_: None)
+    return wakeup
+
+
+def stay(pid: int, master: int, wakeup: int) -> int:
     """Wait for a child, pass signals on to it, and move bytes between its terminal and ours; return its exit code.
 
     Args:
         pid: The child.
         master: Its terminal's master, or -1.
+        wakeup: What `listen` returned.
     """
-    wakeup, woken = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
-    for number in _HEARD:
-        signal.signal(number, lambda *_: None)
     screen = _Screen(master) if master >= 0 else None
     poll = select.poll()
     poll.register(wakeup, select.POLLIN)

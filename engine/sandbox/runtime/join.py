@@ -40,6 +40,7 @@ def run_exec(arguments: Arguments, log: Log) -> int:
         preserve_fds = preserved(arguments.number("preserve-fds", 0), process)
         entry = Entry(process, security.Security(process, config), preserve_fds=preserve_fds)
         size: Document = process.get("consoleSize") or {}
+        wakeup = foreground.listen()
         try:
             entry.start(
                 container.pid, int(container.record["pid_start"]), _group(container, arguments), None,
@@ -55,7 +56,7 @@ def run_exec(arguments: Arguments, log: Log) -> int:
         files.write_atomic(arguments.text("pid-file"), str(entry.pid).encode(), 0o644)
     if arguments.has("detach"):
         return 0
-    return foreground.stay(entry.pid, -1 if arguments.has("console-socket") else entry.master)
+    return foreground.stay(entry.pid, -1 if arguments.has("console-socket") else entry.master, wakeup)
 
 
 def _check_status(container: Container, arguments: Arguments) -> None:
