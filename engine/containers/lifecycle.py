@@ -145,6 +145,9 @@ class Lifecycle:
             InvalidArgument: There is no such signal.
         """
         number = signal_number(name)
+        if number == signals.SIGKILL and self._registry.known(container_id).status is Status.RESTARTING:
+            self.stop(container_id, 0, name)
+            return
         known, state = self._running(container_id)
         self._journal.append("container", "kill", container_id, known.record.name, signal=str(number))
         if number in (signals.SIGKILL, signal_number(known.record.stop_signal)):
@@ -178,8 +181,10 @@ class Lifecycle:
         """
         self._mark_stopped(container_id, for_good=for_good)
         known = self._registry.known(container_id)
-        if known.status is Status.RESTARTING and self._stop_restarting(known):
-            return
+        if known.status is Status.RESTARTING:
+            if self._stop_restarting(known):
+                return
+            known = self._registry.known(container_id)  # its next start had just begun
         state = known.state
         if state is None:
             self._wait_for_monitor(self._registry.state(container_id))

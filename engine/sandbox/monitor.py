@@ -43,6 +43,7 @@ class Monitor:
         self._policy = RestartPolicy(self._settings.get("restart") or {})
         self._pid = 0
         self._lasted = 0.0
+        self._end = (0, False)  # exit code of the last run, and whether it was killed for lack of memory
         self._state: Document = {}
 
     def run(self) -> None:
@@ -58,13 +59,13 @@ class Monitor:
         self._journal("start")
         self._streams.listen(str(self._settings["attach"]))
         self._answer({"ok": True, "pid": self._pid})
-        exit_code, oom_killed = self._live()
-        while self._starts_again(exit_code):
-            exit_code, oom_killed = self._live()
-        self._finish(exit_code, oom_killed)
+        self._live()
+        while self._starts_again():
+            self._live()
+        self._finish()
 
-    def _live(self) -> tuple[int, bool]:
-        """Supervise one run to its end; return its exit code and whether the kernel killed it for lack of memory."""
+    def _live(self) -> None:
+        """Supervise one run to its end, and write that down."""
         began = time.monotonic()
         status = self._streams.supervise(self._pid)
         self._lasted = time.monotonic() - began
@@ -76,13 +77,15 @@ class Monitor:
         if oom_killed:
             self._journal("oom")
         self._journal("die", exitCode=str(exit_code))
-        return exit_code, oom_killed
+        self._end = exit_code, oom_killed
 
-    def _starts_again(self, exit_code: int) -> bool:
+    def _starts_again(self) -> bool:
         """Start the container again when its policy wants that, after a pause; return whether it runs."""
-        if self._is_stopped() or not self._policy.wants(exit_code):
+        if self._is_stopped() or not self._policy.wants(self._end[0]):
             return False
         self._record({**self._state, "status": "restarting"})
+        if self._is_stopped():  # by somebody who did not see the record yet
+            return False
         self._streams.wait(self._policy.next_pause(self._lasted))
         with files.FileLock(str(self._settings["lock"])):
             if self._is_stopped():
@@ -96,8 +99,10 @@ class Monitor:
                 self._kill_first()
                 sentence = str(error) if isinstance(error, StartFailure) else _sentence(error)
                 kind = str(error.answer["kind"]) if isinstance(error, StartFailure) else "failed"
-                self._record_exit(_EXIT_CODES[kind], 0, False, sentence)
+                self._end = _EXIT_CODES[kind], False
+                self._record_exit(self._end[0], 0, False, sentence)
                 self._remove_group()
+                self._journal("die", exitCode=str(self._end[0]))
                 return False
         self._journal("start")
         return True
@@ -187,10 +192,10 @@ class Monitor:
             except (ProcessLookupError, ChildProcessError):
                 return
 
-    def _finish(self, exit_code: int, oom_killed: bool) -> None:
+    def _finish(self) -> None:
         self._clean_up()
         self._remove_if_asked()
-        self._streams.end(exit_code, oom_killed)
+        self._streams.end(*self._end)
 
     def _record_exit(self, exit_code: int, number: int, oom_killed: bool, error: str) -> None:
         record = {

@@ -97,3 +97,32 @@ def test_between_two_runs_it_can_be_stopped_started_and_removed(engine: Engine) 
     assert not third.has_monitor
     with pytest.raises(NotFound):
         engine.containers.get(container.id)
+
+
+def test_a_stop_at_any_moment_of_a_restart_ends_it(engine: Engine) -> None:
+    container = run(engine, "always", "exit 1")
+    for _ in range(15):
+        until(lambda: restarts(engine, container) >= 1)
+        engine.containers.stop(container.id)
+        assert engine.containers.get(container.id).status is Status.EXITED
+        assert not engine._registry.is_running(container.id)
+        engine.containers.start(container.id)
+
+
+def test_a_kill_between_two_runs_ends_it(engine: Engine) -> None:
+    container = run(engine, "always", "exit 1")
+    state = waiting(engine, container)
+    engine.containers.kill(container.id)
+    assert engine.containers.get(container.id).status is Status.EXITED
+    assert not state.has_monitor
+
+
+def test_a_restart_that_cannot_start_ends_with_its_reason(engine: Engine) -> None:
+    script = "rm /bin/sh; exit 5"
+    container = run(engine, "always", script)
+    assert engine.containers.wait(container.id, timeout=120) == 127
+    found = engine.containers.get(container.id)
+    assert (found.status, found.exit_code, found.restart_count) == (Status.EXITED, 127, 1)
+    assert "sh" in found.error
+    codes = [event.attributes["exitCode"] for event in engine.events.list() if event.action == "die"]
+    assert codes == ["5", "127"]
