@@ -28,8 +28,11 @@ def watched(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Have launcher, monitors and everything on its way into a container watched; return the file of reports."""
     reports = root / "reports"
     reports.touch()
-    start = "; from tests.attacks.watch import watch_into; watch_into({path!r}); from engine.sandbox.launcher"
-    code = launch._CODE.replace("; from engine.sandbox.launcher", start.replace("{path!r}", repr(str(reports))))
+    start = "; from tests.attacks.watch import watch_into; watch_into({root!r}, {path!r}); from engine.sandbox.launcher"
+    code = launch._CODE.replace(
+        "; from engine.sandbox.launcher",
+        start.replace("{root!r}", repr(str(root))).replace("{path!r}", repr(str(reports))),
+    )
     monkeypatch.setattr(launch, "_CODE", code)
     return reports
 
@@ -48,8 +51,8 @@ def test_starts_and_entries_name_no_path_of_the_container(watched: Path, engine:
     assert {"inside: os.exec", "inside: os.chdir", "inside: open"} <= set(lines), "nothing was watched"
 
 
-def test_layers_volumes_and_processes_are_read_by_descriptor(engine: Engine) -> None:
-    watch.watch(_report)
+def test_layers_volumes_and_processes_are_read_by_descriptor(engine: Engine, root: Path) -> None:
+    watch.watch(str(root), _report)
     _listeners.append(_reports.append)
     try:
         image = hostile_image(
