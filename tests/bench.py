@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.api import Engine
-from engine.model.container import ContainerSpec
+from engine.model.container import ContainerSpec, ExecSpec
 
 ROUNDS = 15
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -116,6 +116,20 @@ def warm_cycle(engine: Engine) -> Contender:
     return Contender("tuicon engine, warm: start, run, clean up", once)
 
 
+def warm_exec(engine: Engine, container_id: str) -> Contender:
+    """Time a command in a running container, from the request to its exit code."""
+
+    def once() -> float:
+        def executed() -> None:
+            session = engine.containers.exec(container_id, ExecSpec(("true",)))
+            while session is not None and session.exit_code is None:
+                session.read()
+
+        return milliseconds(executed)
+
+    return Contender("tuicon engine, warm: exec", once)
+
+
 def command(name: str, argv: list[str]) -> Contender:
     """Time a whole process."""
     return Contender(name, lambda: milliseconds(lambda: subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)))
@@ -171,6 +185,30 @@ def bench_bundle(bundle: Path, rounds: int) -> None:
     report("A bundle, by the OCI runtime commands", ["tuicon-oci run"], take_turns(contenders, rounds))
 
 
+def private_podman(directory: Path, archive: bytes) -> tuple[list[str], list[str]]:
+    """Return podman's command on a store of its own with the image, and what its `run` needs to work here."""
+    client = ["podman", "--root", str(directory / "root"), "--runroot", str(directory / "run"), "--runtime", "runc"]
+    subprocess.run([*client, "import", "-q", "-", IMAGE], input=archive, check=True, stdout=subprocess.DEVNULL)
+    return client, ["run", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000"]
+
+
+def bench_execs(engine: Engine, root: Path, peers: list[tuple[str, list[str], list[str]]], rounds: int) -> None:
+    """Print a command in a container that runs, from a warm engine and cold, beside the peers."""
+    ours = engine.containers.run(ContainerSpec(IMAGE, command=("sleep", "100000"), network="none"))
+    tuicon = [str(Path(sys.executable).with_name("tuicon")), "--root", str(root)]
+    contenders = [warm_exec(engine, ours.id), command("tuicon exec", [*tuicon, "exec", ours.id, "true"])]
+    names = [contender.name for contender in contenders]
+    for name, client, run in peers:
+        subprocess.run(
+            [*client, *run, "-d", "--name", "bench", IMAGE, "sleep", "100000"], check=True, stdout=subprocess.DEVNULL
+        )
+        contenders.append(command(f"{name} exec", [*client, "exec", "bench", "true"]))
+    report("A command in a running container", names, take_turns(contenders, rounds))
+    for _, client, _ in peers:
+        subprocess.run([*client, "rm", "-f", "bench"], check=True, stdout=subprocess.DEVNULL)
+    engine.containers.remove(ours.id, force=True)
+
+
 def bench_starts(scratch: Path, rounds: int, stack: ExitStack) -> None:
     """Print the warm starts beside runc, and the cold command beside docker."""
     archive = rootfs_archive()
@@ -195,14 +233,23 @@ def bench_starts(scratch: Path, rounds: int, stack: ExitStack) -> None:
     tuicon = [str(Path(sys.executable).with_name("tuicon")), "--root", str(root), "run", "--rm"]
     cold = [command("tuicon run --rm", [*tuicon, IMAGE, "true"])]
     cold.append(command("tuicon run --rm --network none", [*tuicon, "--network", "none", IMAGE, "true"]))
-    docker = []
+    peers: list[tuple[str, list[str], list[str]]] = []
     if shutil.which("dockerd"):
         client = stack.enter_context(private_dockerd(scratch / "docker"))
         subprocess.run([*client, "import", "-", IMAGE], input=archive, check=True, stdout=subprocess.DEVNULL)
-        docker.append(command("docker run --rm", [*client, "run", "--rm", IMAGE, "true"]))
+        peers.append(("docker", client, ["run"]))
     else:
         print("dockerd: absent")
-    report("The whole command, cold", [c.name for c in cold], take_turns([*cold, *docker], rounds))
+    if shutil.which("podman") and shutil.which("runc"):
+        peers.append(("podman", *private_podman(scratch / "podman", archive)))
+    else:
+        print("podman: absent")
+    others = [
+        command(f"{name} {' '.join(run[:3])} --rm", [*client, *run, "--rm", IMAGE, "true"])
+        for name, client, run in peers
+    ]
+    report("The whole command, cold", [c.name for c in cold], take_turns([*cold, *others], rounds))
+    bench_execs(engine, root, peers, rounds)
 
 
 def main() -> None:
@@ -212,7 +259,8 @@ def main() -> None:
         scratch = Path(name)
         scratch.joinpath("docker").mkdir()
         bench_starts(scratch, rounds, stack)
-    subprocess.run([sys.executable, "-m", "tests.bench_pull"], check=True, cwd=CHECKOUT)
+    for module in ("tests.bench_many", "tests.bench_pull"):
+        subprocess.run([sys.executable, "-m", module], check=True, cwd=CHECKOUT)
     print("\nThe console", flush=True)
     subprocess.run([sys.executable, "-m", "tests.bench_console"], check=True, cwd=CHECKOUT)
 

@@ -91,7 +91,6 @@ def _cidfile(name: str | None) -> Iterator[Callable[[str], None]]:
 
 def run(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon run."""
-    engine.warm()
     spec = spec_of(arguments)
     _check_tty(arguments, wants_stdin=arguments.interactive)
     with _cidfile(arguments.cidfile) as write_id:

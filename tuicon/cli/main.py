@@ -47,6 +47,8 @@ def run(engine: Engine, arguments: argparse.Namespace) -> int:
     if os.geteuid() != 0 and verb not in _ANYBODY:
         complain("containers need root: namespaces, mounts and cgroups", "try: sudo tuicon " + " ".join(sys.argv[1:]))
         return _code_of(verb)
+    if verb in _STARTING:
+        engine.warm()  # while the modules are loaded
     try:
         module, function = _FUNCTIONS[verb]
         code: int = getattr(import_module(f"tuicon.cli.{module}"), function)(engine, arguments)
