@@ -9,6 +9,7 @@ import subprocess
 import threading
 
 _LIBRARY = "libnftables.so.1"
+_SELECTABLE = 1000  # the library waits with select(2), and its socket must be below FD_SETSIZE: 1024
 _lock = threading.Lock()
 
 
@@ -30,7 +31,13 @@ def run(commands: str) -> str:
 
 
 class _NoLibrary(Exception):
-    """libnftables cannot be loaded."""
+    """libnftables cannot be loaded, or not be used in a process with so many open files."""
+
+
+def _next_descriptor() -> int:
+    fd = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    os.close(fd)
+    return fd
 
 
 def _run_library(commands: str) -> str:
@@ -38,6 +45,8 @@ def _run_library(commands: str) -> str:
         library = ctypes.CDLL(_LIBRARY)
     except OSError as error:
         raise _NoLibrary from error
+    if _next_descriptor() >= _SELECTABLE:
+        raise _NoLibrary
     library.nft_ctx_new.restype = ctypes.c_void_p
     library.nft_ctx_get_output_buffer.restype = ctypes.c_char_p
     library.nft_ctx_get_error_buffer.restype = ctypes.c_char_p
