@@ -13,12 +13,13 @@ from engine.containers import devices, isolation, names
 from engine.containers.confinement import Confinement
 from engine.containers.identifiers import Identifiers
 from engine.containers.isolation import CONTAINER, Shared
-from engine.containers.records import Record, Registry
+from engine.containers.records import HEALTH, Record, Registry
 from engine.errors import Conflict, InvalidArgument, NotSupported
 from engine.images.images import ImageStore
 from engine.linux import capabilities, files
 from engine.linux.cgroup.devices import block_device
 from engine.model.container import ContainerSpec
+from engine.model.health import HealthCheck
 from engine.model.image import Image
 from engine.networks import resolver
 from engine.networks.networks import NetworkStore
@@ -70,6 +71,7 @@ class Creator:
             try:
                 name = self._take_name(spec.name, container_id)
                 volumes = self._make_volumes(spec, image, made)
+                spec = replace(spec, health=spec.health.completed_by(image.settings.health))
                 record = Record(
                     container_id, name, image.id, spec.image, command, stop_signal, replace(spec, name=name),
                     spec.limits, datetime.now(UTC), volumes,
@@ -296,6 +298,7 @@ class Creator:
             "stopping": str(running / STOPPING),
             "lock": str(self._paths.lock(f"container-{record.id}")),
             "restart": asdict(record.spec.restart),
+            "health": _health(record.spec.health, running),
             "attach": str(running / "attach.sock"),
             "journal": str(self._paths.journal),
             "stdin": record.spec.interactive,
@@ -316,6 +319,10 @@ def cgroup_name(paths: Paths, container_id: str, parent: str = "") -> str:
     return f"/{parent.strip('/')}/{container_id}" if parent else f"{paths.host_name}/{container_id}"
 
 
+def _health(check: HealthCheck, running: Path) -> dict[str, Any] | None:
+    return {**asdict(check), "path": str(running / HEALTH)} if check.is_wanted else None
+
+
 def _sharing(shared: Shared) -> dict[str, Any]:
     """Return what the monitor must know of other containers; it checks that they are still the same."""
     found: dict[str, Any] = {"donors": shared.donors, "memory_of": shared.memory_of}
@@ -325,7 +332,6 @@ def _sharing(shared: Shared) -> dict[str, Any]:
 def _check_policies(spec: ContainerSpec) -> None:
     missing = {
         "a process 1 that reaps orphans (--init)": spec.init,
-        "health checks (--health-cmd)": spec.health.test not in ((), ("NONE",)),
         "external runtimes (--runtime)": bool(spec.runtime),
         "the log driver journald (--log-driver)": spec.log.driver == "journald",
     }
@@ -334,6 +340,8 @@ def _check_policies(spec: ContainerSpec) -> None:
             raise NotSupported(f"this version of tuicon does not have {what}")
     if spec.auto_remove and spec.restart.name != "no":
         raise InvalidArgument("a container that is removed when it ends cannot have a restart policy")
+    if spec.health.test not in ((), ("NONE",)) and not spec.health.is_wanted:
+        raise InvalidArgument(f"invalid health check {spec.health.test[0]!r}: expected CMD, CMD-SHELL or NONE")
     parts = spec.cgroup_parent.strip("/").split("/")
     if spec.cgroup_parent and any(part in ("", ".", "..") for part in parts):
         raise InvalidArgument(f"invalid cgroup parent {spec.cgroup_parent!r}: expected a path such as /tenants/blue")

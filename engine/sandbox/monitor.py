@@ -15,6 +15,7 @@ import time
 from engine.linux import files, procfs, rtnetlink
 from engine.linux.cgroup import group as cgroups
 from engine.sandbox import protocol, spawn
+from engine.sandbox.health import HealthChecks
 from engine.sandbox.restart import RestartPolicy
 from engine.sandbox.spawn import StartFailure
 from engine.sandbox.streams import Streams
@@ -41,6 +42,7 @@ class Monitor:
         self._group: Group = cgroups.group_for(str(self._settings["cgroup"]))
         self._streams = Streams(self._settings, session)
         self._policy = RestartPolicy(self._settings.get("restart") or {})
+        self._checks = self._health_checks()
         self._pid = 0
         self._lasted = 0.0
         self._end = (0, False)  # exit code of the last run, and whether it was killed for lack of memory
@@ -64,10 +66,21 @@ class Monitor:
             self._live()
         self._finish()
 
+    def _health_checks(self) -> HealthChecks | None:
+        settings: Document | None = self._settings.get("health")
+        if not settings:
+            return None
+        return HealthChecks(settings, self._config["process"], str(self._settings.get("seccomp") or ""),
+            lambda status: self._journal(f"health_status: {status}"))  # fmt: skip
+
     def _live(self) -> None:
         """Supervise one run to its end, and write that down."""
         began = time.monotonic()
-        status = self._streams.supervise(self._pid)
+        if self._checks:
+            self._checks.begin(self._pid, self._group, self._streams)
+        status = self._streams.supervise(self._pid, self._checks)
+        if self._checks:
+            self._checks.end()
         self._lasted = time.monotonic() - began
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         exit_code = 128 + number if number else os.WEXITSTATUS(status)
