@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.containers.records import Registry
 from engine.errors import Conflict, InvalidArgument, NotFound, StoreError
-from engine.model.container import Container, ContainerSpec, ExecSpec, LogEntry, Process
+from engine.model.container import Container, ContainerSpec, ExecSpec, LogEntry, Process, RestartPolicy
 from engine.model.limits import Limits, LimitsChanged
 from engine.model.status import Status
 from engine.model.usage import Counters
@@ -382,6 +382,14 @@ class Containers:
             records.save(self._paths.container(container_id) / "record.json", replace(known.record, limits=after))
         self._journal.append("container", "update", container_id, known.record.name, **_difference(before, after))
         return LimitsChanged(container_id, before, after)
+
+    def set_restart(self, ref: str, policy: RestartPolicy) -> None:
+        """Give a container another restart policy, a running one too.
+
+        Raises:
+            Conflict: It is removed when it ends.
+        """
+        self._lifecycle.set_restart(self._registry.resolve(ref), policy)
 
     def counters(self, ref: str) -> Counters:
         """Return one reading of a running container's counters.

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from engine.containers import devices, isolation, names
+from engine.containers import devices, isolation, log_settings, names
 from engine.containers.confinement import Confinement
 from engine.containers.identifiers import Identifiers
 from engine.containers.isolation import CONTAINER, Shared
@@ -76,6 +76,7 @@ class Creator:
                     container_id, name, image.id, spec.image, command, stop_signal, replace(spec, name=name),
                     spec.limits, datetime.now(UTC), volumes,
                 )  # fmt: skip
+                log_settings.tag_of(spec.log.tag, record)
                 self._write(record, staged)
             except BaseException:
                 if name:
@@ -287,12 +288,7 @@ class Creator:
                 "work": str(directory / "work"),
             },
             "cgroup": cgroup_name(self._paths, record.id, record.spec.cgroup_parent),
-            "log": {
-                "path": str(directory / "log.json"),
-                "driver": record.spec.log.driver,
-                "max_size": record.spec.log.max_size,
-                "max_file": record.spec.log.max_file,
-            },
+            "log": log_settings.settings_of(record, image, directory / "log.json"),
             "exit": str(directory / "exit.json"),
             "state": str(running / "state.json"),
             "stopping": str(running / STOPPING),

@@ -37,6 +37,7 @@ class Monitor:
     def __init__(self, bundle: str, reply: socket.socket, session: socket.socket | None, lock: int) -> None:
         self._reply = reply
         self._lock = lock
+        self._bundle = bundle
         self._config: Document = json.loads(files.read_file(f"{bundle}/config.json"))
         self._settings: Document = json.loads(files.read_file(f"{bundle}/monitor.json"))
         self._group: Group = cgroups.group_for(str(self._settings["cgroup"]))
@@ -94,14 +95,14 @@ class Monitor:
 
     def _starts_again(self) -> bool:
         """Start the container again when its policy wants that, after a pause; return whether it runs."""
-        if self._is_stopped() or not self._policy.wants(self._end[0]):
+        if not self._is_start_wanted():
             return False
         self._record({**self._state, "status": "restarting"})
         if self._is_stopped():  # by somebody who did not see the record yet
             return False
         self._streams.wait(self._policy.next_pause(self._lasted))
         with files.FileLock(str(self._settings["lock"])):
-            if self._is_stopped():
+            if not self._is_start_wanted():
                 return False
             self._policy.count += 1
             self._streams.begin_again()
@@ -119,6 +120,12 @@ class Monitor:
                 return False
         self._journal("start")
         return True
+
+    def _is_start_wanted(self) -> bool:
+        """Return whether the policy, which may have been changed meanwhile, wants another start."""
+        settings: Document = json.loads(files.read_file(f"{self._bundle}/monitor.json"))
+        self._policy.change(settings.get("restart") or {})
+        return not self._is_stopped() and self._policy.wants(self._end[0])
 
     def _is_stopped(self) -> bool:
         """Return whether somebody has asked for the end of the container."""

@@ -62,8 +62,7 @@ class Streams:
 
     def __init__(self, settings: Document, session: socket.socket | None) -> None:
         log: Document = settings.get("log") or {}
-        path = str(log.get("path") or "") if log.get("driver", "json-file") == "json-file" else ""
-        self._log = LogFile(path, log.get("max_size"), int(log.get("max_file") or 1))
+        self._log = LogFile(log if log.get("driver", "json-file") == "json-file" else {})
         self._wants_stdin = bool(settings.get("stdin"))
         self._hangs_up = bool(settings.get("hangs_up"))
         self._outputs: dict[int, str] = {}
