@@ -25,6 +25,7 @@ from engine.networks import resolver
 from engine.networks.networks import NetworkStore
 from engine.oci import resources, runtime_config
 from engine.oci.runtime_config import Bind
+from engine.sandbox import reaper
 from engine.store import records
 from engine.store.journal import Journal
 from engine.store.paths import Paths
@@ -298,6 +299,7 @@ class Creator:
             "attach": str(running / "attach.sock"),
             "journal": str(self._paths.journal),
             "stdin": record.spec.interactive,
+            "init": record.spec.init,
             "size": None,
             "network": {"endpoints": endpoints},
             "leases": leases,
@@ -327,7 +329,7 @@ def _sharing(shared: Shared) -> dict[str, Any]:
 
 def _check_policies(spec: ContainerSpec) -> None:
     missing = {
-        "a process 1 that reaps orphans (--init)": spec.init,
+        "a process 1 for this kind of machine (--init)": spec.init and not reaper.is_available(),
         "external runtimes (--runtime)": bool(spec.runtime),
         "the log driver journald (--log-driver)": spec.log.driver == "journald",
     }
