@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from engine.containers import devices, isolation, log_settings, names
+from engine.containers import devices, isolation, log_settings, names, runtimes
 from engine.containers.confinement import Confinement
 from engine.containers.identifiers import Identifiers
 from engine.containers.isolation import CONTAINER, Shared
@@ -95,6 +95,7 @@ class Creator:
         isolation.check(spec)
         _check_mounts(spec)
         _check_policies(spec)
+        runtimes.check(spec)
         devices.granted(spec)
         self._confinement.apparmor(spec)
         self._confinement.check_label(spec.selinux_label)
@@ -300,6 +301,7 @@ class Creator:
             "journal": str(self._paths.journal),
             "stdin": record.spec.interactive,
             "init": record.spec.init,
+            "runtime": runtimes.program_of(record.spec),
             "size": None,
             "network": {"endpoints": endpoints},
             "leases": leases,
@@ -330,7 +332,6 @@ def _sharing(shared: Shared) -> dict[str, Any]:
 def _check_policies(spec: ContainerSpec) -> None:
     missing = {
         "a process 1 for this kind of machine (--init)": spec.init and not reaper.is_available(),
-        "external runtimes (--runtime)": bool(spec.runtime),
         "the log driver journald (--log-driver)": spec.log.driver == "journald",
     }
     for what, is_asked in missing.items():

@@ -15,6 +15,7 @@ import time
 from engine.linux import files, procfs, rtnetlink
 from engine.linux.cgroup import group as cgroups
 from engine.sandbox import protocol, spawn
+from engine.sandbox.external import External
 from engine.sandbox.health import HealthChecks
 from engine.sandbox.restart import RestartPolicy
 from engine.sandbox.spawn import StartFailure
@@ -44,6 +45,8 @@ class Monitor:
         self._streams = Streams(self._settings, session)
         self._policy = RestartPolicy(self._settings.get("restart") or {})
         self._checks = self._health_checks()
+        runtime = str(self._settings.get("runtime") or "")
+        self._external = External(runtime, self._config, self._settings, self._group) if runtime else None
         self._pid = 0
         self._lasted = 0.0
         self._end = (0, False)  # exit code of the last run, and whether it was killed for lack of memory
@@ -141,11 +144,16 @@ class Monitor:
 
     def _start(self) -> None:
         self._group.create()
-        self._group.apply(self._config["linux"].get("resources") or {})
+        if not self._external:
+            self._group.apply(self._config["linux"].get("resources") or {})
         has_terminal = bool(self._config["process"].get("terminal"))
         child_streams = None if has_terminal else self._streams.make_pipes()
         try:
-            spawned = spawn.spawn(self._config, self._settings, self._group, child_streams)
+            spawned = (
+                self._external.spawn(child_streams)
+                if self._external
+                else spawn.spawn(self._config, self._settings, self._group, child_streams)
+            )
         finally:
             if child_streams:
                 protocol.close_all(list(child_streams))
@@ -225,6 +233,8 @@ class Monitor:
 
     def _remove_group(self) -> None:
         self._pid = 0
+        if self._external:
+            self._external.delete()
         try:
             self._group.kill()
             self._group.remove()
