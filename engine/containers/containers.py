@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.containers.records import Registry
-from engine.errors import Conflict, InvalidArgument, NotFound, StoreError
-from engine.model.container import Container, ContainerSpec, ExecSpec, LogEntry, Process
+from engine.errors import Conflict, InvalidArgument, NotFound, NotSupported, StoreError
+from engine.model.container import Container, ContainerSpec, ExecSpec, LogEntry, Process, RestartPolicy
 from engine.model.limits import Limits, LimitsChanged
 from engine.model.status import Status
 from engine.model.usage import Counters
@@ -227,6 +227,7 @@ class Containers:
             Conflict: The container is not running, or paused.
             StartFailed: The command cannot be started (CommandNotFound, CommandNotExecutable).
         """
+        from engine.containers import runtimes
         from engine.containers import session as sessions
         from engine.containers.session import Session
 
@@ -239,6 +240,8 @@ class Containers:
             raise Conflict(f"container {record.name} is paused", hint="unpause it first")
         if not spec.command:
             raise InvalidArgument("no command was given")
+        if runtimes.has_kernel_of_its_own(record.spec):
+            raise NotSupported(f"commands cannot be run in a container of the runtime {record.spec.runtime}")
         exec_id = os.urandom(16).hex()
         bundle = self._paths.container(container_id)
         request = {
@@ -382,6 +385,14 @@ class Containers:
             records.save(self._paths.container(container_id) / "record.json", replace(known.record, limits=after))
         self._journal.append("container", "update", container_id, known.record.name, **_difference(before, after))
         return LimitsChanged(container_id, before, after)
+
+    def set_restart(self, ref: str, policy: RestartPolicy) -> None:
+        """Give a container another restart policy, a running one too.
+
+        Raises:
+            Conflict: It is removed when it ends.
+        """
+        self._lifecycle.set_restart(self._registry.resolve(ref), policy)
 
     def counters(self, ref: str) -> Counters:
         """Return one reading of a running container's counters.

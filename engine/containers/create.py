@@ -9,21 +9,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from engine.containers import devices, isolation, names
+from engine.containers import devices, isolation, log_settings, names, runtimes
 from engine.containers.confinement import Confinement
 from engine.containers.identifiers import Identifiers
 from engine.containers.isolation import CONTAINER, Shared
-from engine.containers.records import Record, Registry
+from engine.containers.records import HEALTH, Record, Registry
 from engine.errors import Conflict, InvalidArgument, NotSupported
 from engine.images.images import ImageStore
 from engine.linux import capabilities, files
 from engine.linux.cgroup.devices import block_device
 from engine.model.container import ContainerSpec
+from engine.model.health import HealthCheck
 from engine.model.image import Image
 from engine.networks import resolver
 from engine.networks.networks import NetworkStore
 from engine.oci import resources, runtime_config
 from engine.oci.runtime_config import Bind
+from engine.sandbox import reaper
 from engine.store import records
 from engine.store.journal import Journal
 from engine.store.paths import Paths
@@ -70,10 +72,12 @@ class Creator:
             try:
                 name = self._take_name(spec.name, container_id)
                 volumes = self._make_volumes(spec, image, made)
+                spec = replace(spec, health=spec.health.completed_by(image.settings.health))
                 record = Record(
                     container_id, name, image.id, spec.image, command, stop_signal, replace(spec, name=name),
                     spec.limits, datetime.now(UTC), volumes,
                 )  # fmt: skip
+                log_settings.tag_of(spec.log.tag, record)
                 self._write(record, staged)
             except BaseException:
                 if name:
@@ -91,6 +95,7 @@ class Creator:
         isolation.check(spec)
         _check_mounts(spec)
         _check_policies(spec)
+        runtimes.check(spec)
         devices.granted(spec)
         self._confinement.apparmor(spec)
         self._confinement.check_label(spec.selinux_label)
@@ -285,20 +290,18 @@ class Creator:
                 "work": str(directory / "work"),
             },
             "cgroup": cgroup_name(self._paths, record.id, record.spec.cgroup_parent),
-            "log": {
-                "path": str(directory / "log.json"),
-                "driver": record.spec.log.driver,
-                "max_size": record.spec.log.max_size,
-                "max_file": record.spec.log.max_file,
-            },
+            "log": log_settings.settings_of(record, image, directory / "log.json"),
             "exit": str(directory / "exit.json"),
             "state": str(running / "state.json"),
             "stopping": str(running / STOPPING),
             "lock": str(self._paths.lock(f"container-{record.id}")),
             "restart": asdict(record.spec.restart),
+            "health": _health(record.spec.health, running),
             "attach": str(running / "attach.sock"),
             "journal": str(self._paths.journal),
             "stdin": record.spec.interactive,
+            "init": record.spec.init,
+            "runtime": runtimes.program_of(record.spec),
             "size": None,
             "network": {"endpoints": endpoints},
             "leases": leases,
@@ -316,6 +319,10 @@ def cgroup_name(paths: Paths, container_id: str, parent: str = "") -> str:
     return f"/{parent.strip('/')}/{container_id}" if parent else f"{paths.host_name}/{container_id}"
 
 
+def _health(check: HealthCheck, running: Path) -> dict[str, Any] | None:
+    return {**asdict(check), "path": str(running / HEALTH)} if check.is_wanted else None
+
+
 def _sharing(shared: Shared) -> dict[str, Any]:
     """Return what the monitor must know of other containers; it checks that they are still the same."""
     found: dict[str, Any] = {"donors": shared.donors, "memory_of": shared.memory_of}
@@ -324,9 +331,7 @@ def _sharing(shared: Shared) -> dict[str, Any]:
 
 def _check_policies(spec: ContainerSpec) -> None:
     missing = {
-        "a process 1 that reaps orphans (--init)": spec.init,
-        "health checks (--health-cmd)": spec.health.test not in ((), ("NONE",)),
-        "external runtimes (--runtime)": bool(spec.runtime),
+        "a process 1 for this kind of machine (--init)": spec.init and not reaper.is_available(),
         "the log driver journald (--log-driver)": spec.log.driver == "journald",
     }
     for what, is_asked in missing.items():
@@ -334,6 +339,8 @@ def _check_policies(spec: ContainerSpec) -> None:
             raise NotSupported(f"this version of tuicon does not have {what}")
     if spec.auto_remove and spec.restart.name != "no":
         raise InvalidArgument("a container that is removed when it ends cannot have a restart policy")
+    if spec.health.test not in ((), ("NONE",)) and not spec.health.is_wanted:
+        raise InvalidArgument(f"invalid health check {spec.health.test[0]!r}: expected CMD, CMD-SHELL or NONE")
     parts = spec.cgroup_parent.strip("/").split("/")
     if spec.cgroup_parent and any(part in ("", ".", "..") for part in parts):
         raise InvalidArgument(f"invalid cgroup parent {spec.cgroup_parent!r}: expected a path such as /tenants/blue")

@@ -10,6 +10,7 @@ import signal as signals
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 
 from engine.containers.create import STOPPING, Creator, cgroup_name, signal_number
 from engine.containers.launch import Launcher
@@ -17,6 +18,7 @@ from engine.containers.records import Known, Record, Registry, State
 from engine.errors import Conflict, LauncherLost, NotFound, StoreError
 from engine.linux import files, procfs
 from engine.linux.cgroup.group import Group, group_for
+from engine.model.container import RestartPolicy
 from engine.model.status import Status
 from engine.networks.networks import NetworkStore
 from engine.store import records
@@ -93,7 +95,7 @@ class Lifecycle:
                 self._sweep(container_id)
                 self._creator.prepare_start(known.record)
                 if size:
-                    self._set_size(container_id, size)
+                    self._update_monitor(container_id, size=list(size))
                 for mark in (
                     directory / "exit.json",
                     directory / "stopped",
@@ -111,12 +113,6 @@ class Lifecycle:
                 raise
             finally:
                 starting.unlink(missing_ok=True)
-
-    def _set_size(self, container_id: str, size: tuple[int, int]) -> None:
-        path = self._paths.container(container_id) / "monitor.json"
-        settings = json.loads(path.read_bytes())
-        settings["size"] = list(size)
-        files.write_atomic(path, json.dumps(settings).encode())
 
     def _sweep(self, container_id: str) -> None:
         """Remove what a killed monitor may have left: the cgroup and the state record."""
@@ -257,16 +253,30 @@ class Lifecycle:
         with self.lock(container_id):
             record = self._registry.record(container_id)
             self._creator.rename(record, name)
-            self._update_monitor_name(container_id, name)
+            # For the next start; a running monitor looks its link up by the container's id.
+            self._update_monitor(container_id, name=name, name_link=str(self._paths.names / name))
         self._journal.append("container", "rename", container_id, name, oldName=record.name)
 
-    def _update_monitor_name(self, container_id: str, name: str) -> None:
-        """Keep monitor.json true for the next start; a running monitor looks its link up by the container's id."""
+    def set_restart(self, container_id: str, policy: RestartPolicy) -> None:
+        """Give a container another restart policy; its monitor looks when the container ends.
+
+        Raises:
+            Conflict: It is removed when it ends.
+        """
+        with self.lock(container_id):
+            record = self._registry.record(container_id)
+            if record.spec.auto_remove and policy.name != "no":
+                raise Conflict(f"container {record.name} is removed when it ends, so it cannot have a restart policy")
+            spec = replace(record.spec, restart=policy)
+            records.save(self._paths.container(container_id) / "record.json", replace(record, spec=spec))
+            self._update_monitor(container_id, restart=asdict(policy))
+        self._journal.append("container", "update", container_id, record.name, restart=policy.name)
+
+    def _update_monitor(self, container_id: str, **changes: object) -> None:
+        """Write something else into monitor.json, once there is one."""
         path = self._paths.container(container_id) / "monitor.json"
         if path.exists():
-            settings = json.loads(path.read_bytes())
-            settings.update(name=name, name_link=str(self._paths.names / name))
-            files.write_atomic(path, json.dumps(settings).encode())
+            files.write_atomic(path, json.dumps({**json.loads(path.read_bytes()), **changes}).encode())
 
     def wait(self, container_id: str, timeout: float | None) -> int:
         """Wait until a container has ended; return its exit code.

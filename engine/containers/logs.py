@@ -21,6 +21,7 @@ class _Line(msgspec.Struct):
     log: str
     stream: str
     time: datetime
+    attrs: dict[str, str] = {}
 
 
 _decode = msgspec.json.Decoder(_Line).decode
@@ -169,4 +170,4 @@ def _entries(data: bytes) -> Iterator[LogEntry]:
             found = _decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError):
             continue  # a line torn by a crash
-        yield LogEntry(found.time, found.stream, found.log)
+        yield LogEntry(found.time, found.stream, found.log, found.attrs)

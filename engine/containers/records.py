@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -17,12 +17,14 @@ from typing import Any
 from engine.errors import Ambiguous, NotFound, StoreError
 from engine.linux import files, procfs
 from engine.model.container import Container, ContainerSpec
+from engine.model.health import Health
 from engine.model.limits import Limits
 from engine.model.network import Endpoint
 from engine.model.status import Status
 from engine.store import records
 from engine.store.paths import Paths
 
+HEALTH = "health.json"
 _HEX = re.compile(r"[0-9a-f]{1,64}")
 _LOST = "the end was not seen, because the monitor was killed or the host went down; the exit code is unknown"
 
@@ -231,9 +233,18 @@ class Registry:
             oom_killed=bool(exit_record and exit_record.oom_killed),
             error=exit_record.error if exit_record else "",
             restart_count=state.restarts if state else (exit_record.restarts if exit_record else 0),
+            health=self._health(record, state) if record.spec.health.is_wanted else None,
             endpoints=tuple(_endpoint(item) for item in state.endpoints) if state else (),
             log_path=str(self._paths.container(record.id) / "log.json"),
         )
+
+    def _health(self, record: Record, state: State | None) -> Health | None:
+        """Return what the health checks say; "unhealthy", as in docker, when nobody checks any more."""
+        try:
+            found = records.load(self._paths.running(record.id) / HEALTH, Health)
+        except (FileNotFoundError, StoreError):
+            return None
+        return found if state and state.has_monitor else replace(found, status="unhealthy")
 
     def users_of_image(self, image_id: str) -> tuple[str, ...]:
         """Return the ids of the containers made from an image."""

@@ -26,6 +26,14 @@ def start_time(pid: int) -> int | None:
         return None
 
 
+def session_of(pid: int) -> int:
+    """Return the id of a process's session; 0 when there is no such process."""
+    try:
+        return int(_stat_fields(pid)[3])
+    except (FileNotFoundError, ProcessLookupError, ValueError):
+        return 0
+
+
 def is_same_process(pid: int, start: int) -> bool:
     """Return whether the process that started then still lives (a zombie does not)."""
     if pid <= 0:

@@ -38,7 +38,8 @@ class LogOptions:
         driver: "json-file", "journald" or "none".
         max_size: json-file: rotate above so many bytes; None never does.
         max_file: json-file: keep so many files.
-        tag: journald: the identifier; empty takes the short id.
+        tag: docker's template such as "{{.Name}}": of journald the identifier, which is the short id when it is empty; of
+            json-file, one more attribute of each entry.
         labels: Names of container labels, and env: of its variables, that are kept with each entry.
     """
 
@@ -277,8 +278,10 @@ class LogEntry:
         time: When the monitor read it (UTC).
         stream: "stdout" or "stderr".
         text: The text with its line end, if it had one.
+        attributes: The tag, labels and variables that are kept with it.
     """
 
     time: datetime
     stream: str
     text: str
+    attributes: dict[str, str] = field(default_factory=dict)

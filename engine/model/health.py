@@ -26,6 +26,16 @@ class HealthCheck:
     start_period: float = 0.0
     start_interval: float = 0.0
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether there is something to check."""
+        return self.test[:1] in (("CMD",), ("CMD-SHELL",)) and len(self.test) > 1
+
+    def completed_by(self, image: HealthCheck) -> HealthCheck:
+        """Return this check with the image's values for what it does not say."""
+        names = ("test", "interval", "timeout", "retries", "start_period", "start_interval")
+        return HealthCheck(**{name: getattr(self, name) or getattr(image, name) for name in names})
+
 
 @dataclass(frozen=True, slots=True)
 class HealthResult:

@@ -14,7 +14,7 @@ import signal
 import socket
 
 from engine.linux import inside, rtnetlink, syscalls
-from engine.sandbox import devices, hooks, identity, mounts, process, protocol, schedule, trees
+from engine.sandbox import devices, hooks, identity, mounts, process, protocol, reaper, schedule, trees
 from engine.sandbox.mount_options import PROPAGATION
 from engine.sandbox.namespaces import Namespaces, join
 from engine.sandbox.process import CannotStart
@@ -121,8 +121,12 @@ class _Child:
         ids = (uid, gid, groups)
         preserve_fds = int(self._settings.get("preserve_fds") or 0)
         security = self._prepared.security
+        arguments: list[str] = self._process.get("args") or []
+        reaper_fd = reaper.open_program() if self._settings.get("init") else -1
         process.finish(self._process, security, ids, last_capability, self._state("running"), preserve_fds)
-        process.execute(self._process.get("args") or [], variables)
+        if reaper_fd >= 0:
+            reaper.stay_behind(reaper_fd, arguments, variables, has_terminal=self._slave >= 0)
+        process.execute(arguments, variables)
 
     def fail(self, kind: str, message: str, number: int) -> None:
         """Say why this process cannot become the command."""

@@ -8,24 +8,32 @@ import time
 
 from engine.linux import files
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Document = dict[str, Any]
+
 LONGEST_PIECE = 16 << 10
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class LogFile:
-    """Splits output into lines and appends each as {"log", "stream", "time"}.
+    """Splits output into lines and appends each as {"log", "stream", "attrs", "time"}.
 
     A line longer than 16 KiB is written in pieces, of which only the last has the line end, as docker does.
     """
 
-    def __init__(self, path: str, max_size: int | None = None, max_file: int = 1) -> None:
-        self._path = path
-        self._max_size = max_size
-        self._max_file = max(1, max_file)
+    def __init__(self, settings: Document) -> None:
+        self._path = str(settings.get("path") or "")
+        self._max_size: int | None = settings.get("max_size")
+        self._max_file = max(1, int(settings.get("max_file") or 1))
+        attributes: dict[str, str] = settings.get("attributes") or {}
+        self._attributes = f',"attrs":{_encode(attributes)}' if attributes else ""
         self._rest = {"stdout": b"", "stderr": b""}
         self._fd = -1
         self._size = 0
-        if path:
+        if self._path:
             self._open()
 
     def reopen(self) -> None:
@@ -68,10 +76,9 @@ class LogFile:
             os.close(self._fd)
             self._fd = -1
 
-    @staticmethod
-    def _entry(stream: str, piece: bytes, now: str) -> bytes:
+    def _entry(self, stream: str, piece: bytes, now: str) -> bytes:
         text = _encode(piece.decode("utf-8", "replace"))
-        return f'{{"log":{text},"stream":"{stream}","time":"{now}"}}\n'.encode("utf-8", "replace")
+        return f'{{"log":{text},"stream":"{stream}"{self._attributes},"time":"{now}"}}\n'.encode("utf-8", "replace")
 
     def _append(self, data: bytes) -> None:
         if self._max_size is not None and self._size and self._size + len(data) > self._max_size:

@@ -15,6 +15,8 @@ import time
 from engine.linux import files, procfs, rtnetlink
 from engine.linux.cgroup import group as cgroups
 from engine.sandbox import protocol, spawn
+from engine.sandbox.external import External
+from engine.sandbox.health import HealthChecks
 from engine.sandbox.restart import RestartPolicy
 from engine.sandbox.spawn import StartFailure
 from engine.sandbox.streams import Streams
@@ -36,11 +38,15 @@ class Monitor:
     def __init__(self, bundle: str, reply: socket.socket, session: socket.socket | None, lock: int) -> None:
         self._reply = reply
         self._lock = lock
+        self._bundle = bundle
         self._config: Document = json.loads(files.read_file(f"{bundle}/config.json"))
         self._settings: Document = json.loads(files.read_file(f"{bundle}/monitor.json"))
         self._group: Group = cgroups.group_for(str(self._settings["cgroup"]))
         self._streams = Streams(self._settings, session)
         self._policy = RestartPolicy(self._settings.get("restart") or {})
+        self._checks = self._health_checks()
+        runtime = str(self._settings.get("runtime") or "")
+        self._external = External(runtime, self._config, self._settings, self._group) if runtime else None
         self._pid = 0
         self._lasted = 0.0
         self._end = (0, False)  # exit code of the last run, and whether it was killed for lack of memory
@@ -64,10 +70,21 @@ class Monitor:
             self._live()
         self._finish()
 
+    def _health_checks(self) -> HealthChecks | None:
+        settings: Document | None = self._settings.get("health")
+        if not settings:
+            return None
+        return HealthChecks(settings, self._config["process"], str(self._settings.get("seccomp") or ""),
+            lambda status: self._journal(f"health_status: {status}"))  # fmt: skip
+
     def _live(self) -> None:
         """Supervise one run to its end, and write that down."""
         began = time.monotonic()
-        status = self._streams.supervise(self._pid)
+        if self._checks:
+            self._checks.begin(self._pid, self._group, self._streams)
+        status = self._streams.supervise(self._pid, self._checks)
+        if self._checks:
+            self._checks.end()
         self._lasted = time.monotonic() - began
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         exit_code = 128 + number if number else os.WEXITSTATUS(status)
@@ -81,14 +98,14 @@ class Monitor:
 
     def _starts_again(self) -> bool:
         """Start the container again when its policy wants that, after a pause; return whether it runs."""
-        if self._is_stopped() or not self._policy.wants(self._end[0]):
+        if not self._is_start_wanted():
             return False
         self._record({**self._state, "status": "restarting"})
         if self._is_stopped():  # by somebody who did not see the record yet
             return False
         self._streams.wait(self._policy.next_pause(self._lasted))
         with files.FileLock(str(self._settings["lock"])):
-            if self._is_stopped():
+            if not self._is_start_wanted():
                 return False
             self._policy.count += 1
             self._streams.begin_again()
@@ -107,6 +124,12 @@ class Monitor:
         self._journal("start")
         return True
 
+    def _is_start_wanted(self) -> bool:
+        """Return whether the policy, which may have been changed meanwhile, wants another start."""
+        settings: Document = json.loads(files.read_file(f"{self._bundle}/monitor.json"))
+        self._policy.change(settings.get("restart") or {})
+        return not self._is_stopped() and self._policy.wants(self._end[0])
+
     def _is_stopped(self) -> bool:
         """Return whether somebody has asked for the end of the container."""
         return os.path.exists(str(self._settings["stopping"]))
@@ -121,11 +144,16 @@ class Monitor:
 
     def _start(self) -> None:
         self._group.create()
-        self._group.apply(self._config["linux"].get("resources") or {})
+        if not self._external:
+            self._group.apply(self._config["linux"].get("resources") or {})
         has_terminal = bool(self._config["process"].get("terminal"))
         child_streams = None if has_terminal else self._streams.make_pipes()
         try:
-            spawned = spawn.spawn(self._config, self._settings, self._group, child_streams)
+            spawned = (
+                self._external.spawn(child_streams)
+                if self._external
+                else spawn.spawn(self._config, self._settings, self._group, child_streams)
+            )
         finally:
             if child_streams:
                 protocol.close_all(list(child_streams))
@@ -205,6 +233,8 @@ class Monitor:
 
     def _remove_group(self) -> None:
         self._pid = 0
+        if self._external:
+            self._external.delete()
         try:
             self._group.kill()
             self._group.remove()

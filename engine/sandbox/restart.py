@@ -20,10 +20,14 @@ class RestartPolicy:
     """
 
     def __init__(self, settings: Document) -> None:
-        self._name = str(settings.get("name") or "no")
-        self._attempts = int(settings.get("attempts") or 0)
+        self.change(settings)
         self._pause = 0.0
         self.count = 0
+
+    def change(self, settings: Document) -> None:
+        """Follow another policy from now on; what was counted stays."""
+        self._name = str(settings.get("name") or "no")
+        self._attempts = int(settings.get("attempts") or 0)
 
     def wants(self, exit_code: int) -> bool:
         """Return whether the container is to be started again after it ended with this code."""

@@ -16,7 +16,10 @@ from engine.sandbox.logfile import LogFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
+
+    from engine.sandbox.health import HealthChecks
 
     Document = dict[str, Any]
 
@@ -59,8 +62,7 @@ class Streams:
 
     def __init__(self, settings: Document, session: socket.socket | None) -> None:
         log: Document = settings.get("log") or {}
-        path = str(log.get("path") or "") if log.get("driver", "json-file") == "json-file" else ""
-        self._log = LogFile(path, log.get("max_size"), int(log.get("max_file") or 1))
+        self._log = LogFile(log if log.get("driver", "json-file") == "json-file" else {})
         self._wants_stdin = bool(settings.get("stdin"))
         self._hangs_up = bool(settings.get("hangs_up"))
         self._outputs: dict[int, str] = {}
@@ -70,6 +72,7 @@ class Streams:
         self._terminal = -1
         self._listener: socket.socket | None = None
         self._clients: dict[int, Client] = {}
+        self._others: dict[int, Callable[[], None]] = {}
         self._poll = select.poll()
         if session is not None:
             self._add_client(session, is_first=True)
@@ -118,17 +121,29 @@ class Streams:
         self._listener.listen(16)
         self._poll.register(self._listener.fileno(), select.POLLIN)
 
-    def supervise(self, pid: int) -> int:
-        """Move bytes until the process has ended; return its wait status."""
+    def watch(self, fd: int, action: Callable[[], None]) -> None:
+        """Do something whenever a file descriptor can be read."""
+        self._others[fd] = action
+        self._poll.register(fd, select.POLLIN)
+
+    def unwatch(self, fd: int) -> None:
+        """Forget a file descriptor that was watched."""
+        self._poll.unregister(fd)
+        del self._others[fd]
+
+    def supervise(self, pid: int, checks: HealthChecks | None = None) -> int:
+        """Move bytes, and check the health, until the process has ended; return its wait status."""
         pidfd = os.pidfd_open(pid)
         self._poll.register(pidfd, select.POLLIN)
         ended = False
         while not ended:
-            for fd, events in self._poll.poll():
+            for fd, events in self._poll.poll(checks.left() if checks else None):
                 if fd == pidfd:
                     ended = True
                 else:
                     self._handle(fd, events)
+            if checks and not ended:
+                checks.tick()
         os.close(pidfd)
         _, status = os.waitpid(pid, 0)
         self._drain()
@@ -168,6 +183,9 @@ class Streams:
             self._listener.close()
 
     def _handle(self, fd: int, events: int) -> None:
+        if fd in self._others:
+            self._others[fd]()
+            return
         if fd in self._outputs:
             self._read_output(fd)
         if fd == self._stdin and events & (select.POLLOUT | select.POLLERR):

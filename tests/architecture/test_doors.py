@@ -45,6 +45,8 @@ TAKE_PATHS = {
     "engine/sandbox/devices.py:node_of": "a device of the host, named by the user",
     "engine/sandbox/process.py:check_command": "the command, from inside",
     "engine/sandbox/process.py:execute": "the command, from inside",
+    "engine/sandbox/external.py:*": "the bundle and the state of another runtime in the run root, and that runtime",
+    "engine/sandbox/health.py:_run": "the host's null device",
     "engine/sandbox/hooks.py:_become": "a hook's program on the host, named by the OCI config",
     "engine/sandbox/enter.py:_remember": "the host's /proc",
     "engine/sandbox/identity.py:write_maps": "the host's /proc",

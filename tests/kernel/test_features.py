@@ -335,8 +335,8 @@ def test_what_cannot_work_is_refused_before_anything_is_made(engine: Engine, roo
         {"sysctls": {"kernel.core_pattern": "|/bin/sh"}}, {"sysctls": {"net.ipv4.ip_forward": "1"}, "network": "host"},
         {"auto_remove": True, "restart": RestartPolicy("always")}, {"cgroup_parent": "/a/../b"}, {"shm_size": 0},
         {"oom_score_adj": 2000}, {"selinux_label": "system_u:system_r:x_t:s0"}, {"uts_mode": "host", "hostname": "x"},
-        {"limits": Limits(memory_swappiness=101)}, {"init": True}, {"runtime": "runc"}, {"log": LogOptions("journald")},
-        {"health": HealthCheck(("CMD", "true"))},
+        {"limits": Limits(memory_swappiness=101)}, {"runtime": "no-such-runtime"}, {"runtime": "runc", "init": True}, {"log": LogOptions("journald")},
+        {"health": HealthCheck(("SHELL", "true"))},
         *({"seccomp": profile} for profile in ("{", "[]", "{}", '{"defaultAction":"SCMP_ACT_DANCE"}')),
     ]  # fmt: skip
     for asked in wrong:

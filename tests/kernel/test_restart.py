@@ -9,10 +9,12 @@ import pytest
 
 from engine.api import Engine
 from engine.containers.records import State
-from engine.errors import NotFound
+from engine.errors import Conflict, NotFound
 from engine.model.container import Container, ContainerSpec, RestartPolicy
 from engine.model.status import Status
 from tests.kernel.test_lifecycle import IMAGE, output, until
+from tuicon.cli import containers as cli
+from tuicon.cli.parser import build
 
 
 def run(engine: Engine, policy: str, script: str, attempts: int = 0, network: str = "none") -> Container:
@@ -126,3 +128,33 @@ def test_a_restart_that_cannot_start_ends_with_its_reason(engine: Engine) -> Non
     assert "sh" in found.error
     codes = [event.attributes["exitCode"] for event in engine.events.list() if event.action == "die"]
     assert codes == ["5", "127"]
+
+
+def test_the_policy_can_be_changed_while_the_container_runs(engine: Engine) -> None:
+    container = run(engine, "no", "exec sleep 1000")
+    assert update(engine, "--restart", "on-failure:1", container.id) == 0
+    assert engine.containers.inspect(container.id)["HostConfig"]["RestartPolicy"] == {"Name": "on-failure",
+        "MaximumRetryCount": 1}  # fmt: skip
+    os.kill(container.pid, signal.SIGKILL)
+    until(lambda: engine.containers.get(container.id).status is Status.RUNNING and restarts(engine, container) == 1)
+    os.kill(engine.containers.get(container.id).pid, signal.SIGKILL)
+    assert engine.containers.wait(container.id, timeout=120) == 137
+    assert restarts(engine, container) == 1
+
+
+def test_a_container_that_waits_for_its_next_start_stays_down_once_its_policy_is_no(engine: Engine) -> None:
+    container = run(engine, "always", "exit 3")
+    waiting(engine, container)
+    assert update(engine, "--restart", "no", container.id) == 0
+    assert engine.containers.wait(container.id, timeout=120) == 3
+    assert not engine._registry.is_running(container.id)
+
+
+def test_a_container_that_is_removed_when_it_ends_takes_no_policy(engine: Engine) -> None:
+    container = engine.containers.create(ContainerSpec(IMAGE, command=("true",), network="none", auto_remove=True))
+    with pytest.raises(Conflict, match="removed when it ends"):
+        engine.containers.set_restart(container.id, RestartPolicy("always"))
+
+
+def update(engine: Engine, *words: str) -> int:
+    return cli.update(engine, build().parse_args(["update", *words]))

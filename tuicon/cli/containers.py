@@ -16,7 +16,7 @@ from engine.model.container import ExecSpec
 from tuicon.cli import limits as limit_flags
 from tuicon.cli import output
 from tuicon.cli.failure import Exit, Usage, complain
-from tuicon.cli.spec import spec_of
+from tuicon.cli.spec import parse_restart, spec_of
 from tuicon.cli.words import environment
 from tuicon.model.units import parse_moment
 from tuicon.terminal import Bridge, parse_detach_keys, size
@@ -298,10 +298,16 @@ def logs(engine: Engine, arguments: argparse.Namespace) -> int:
             continue
         stamp = entry.time.isoformat().replace("+00:00", "Z") + " " if arguments.timestamps else ""
         stream = sys.stderr if entry.stream == "stderr" else sys.stdout
-        stream.write(stamp + entry.text)
+        stream.write(stamp + (_details(entry.attributes) if arguments.details else "") + entry.text)
         if arguments.follow:
             stream.flush()
     return 0
+
+
+def _details(attributes: dict[str, str]) -> str:
+    from urllib.parse import quote_plus
+
+    return ",".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in sorted(attributes.items())) + " "
 
 
 def top(engine: Engine, arguments: argparse.Namespace) -> int:
@@ -322,7 +328,16 @@ def top(engine: Engine, arguments: argparse.Namespace) -> int:
 
 def update(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon update."""
-    if limit_flags.is_empty(arguments):
-        raise Usage("update: no limit is named")
+    policy = parse_restart(arguments.restart) if arguments.restart is not None else None
+    has_limits = not limit_flags.is_empty(arguments)
+    if not has_limits and policy is None:
+        raise Usage("update: neither a limit nor a restart policy is named")
     change = limit_flags.change_of(arguments)
-    return each(arguments.containers, lambda ref: engine.containers.update(ref, change))
+
+    def update_one(ref: str) -> None:
+        if has_limits:
+            engine.containers.update(ref, change)
+        if policy is not None:
+            engine.containers.set_restart(ref, policy)
+
+    return each(arguments.containers, update_one)

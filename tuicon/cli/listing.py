@@ -32,11 +32,18 @@ def status_text(container: Container, now: datetime) -> str:
     if container.status is Status.CREATED:
         return "Created"
     if container.status.is_alive and container.status is not Status.RESTARTING and container.started_at:
-        paused = " (Paused)" if container.status is Status.PAUSED else ""
-        return f"Up {units.ago(container.started_at, now)}{paused}"
+        return f"Up {units.ago(container.started_at, now)}{_condition(container)}"
     ended = units.ago(container.finished_at, now) if container.finished_at else "some time"
     how = "Restarting" if container.status is Status.RESTARTING else "Exited"
     return f"{how} ({container.exit_code if container.exit_code is not None else 255}) {ended} ago"
+
+
+def _condition(container: Container) -> str:
+    if container.status is Status.PAUSED:
+        return " (Paused)"
+    if container.health is None:
+        return ""
+    return " (health: starting)" if container.health.status == "starting" else f" ({container.health.status})"
 
 
 def filtered(items: Iterable[Item], filters: list[str], tests: dict[str, Callable[[Item, str], bool]]) -> list[Item]:
@@ -72,6 +79,7 @@ _CONTAINER_TESTS: dict[str, Callable[[Container, str], bool]] = {
         value in (container.image, container.image_id) or container.image_id.removeprefix("sha256:").startswith(value)
     ),
     "exited": lambda container, value: container.status is Status.EXITED and str(container.exit_code) == value,
+    "health": lambda container, value: (container.health.status if container.health else "none") == value,
     "network": lambda container, value: container.spec.network == value,
     "volume": lambda container, value: any(value in (mount.source, mount.target) for mount in container.spec.mounts),
 }

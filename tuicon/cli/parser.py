@@ -139,6 +139,7 @@ def _logs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--until", metavar="TIME", help="10m, a Unix time, or RFC 3339")
     parser.add_argument("-n", "--tail", default="all", metavar="N", help="only the last N lines")
     add_flag(parser, "-t", "--timestamps", help="show when each line came")
+    add_flag(parser, "--details", help="show the labels and variables that are kept with each line")
     _json(parser)
     _container(parser)
 
@@ -158,6 +159,7 @@ def _stats(parser: argparse.ArgumentParser) -> None:
 
 
 def _update(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--restart", metavar="POLICY", help="no, on-failure[:N], always or unless-stopped")
     limits.add_flags(parser)
     _containers(parser)
 
@@ -272,7 +274,7 @@ _CONTAINER_VERBS: dict[str, tuple[str, Add]] = {
     "logs": ("show a container's output", _logs),
     "top": ("list a container's processes", _top),
     "stats": ("show the resource use of containers", _stats),
-    "update": ("change the limits of containers, running ones at once", _update),
+    "update": ("change limits and restart policies of containers, running ones at once", _update),
 }
 _IMAGE_VERBS: dict[str, tuple[str, Add]] = {
     "load": ("load images from an archive", _load),

@@ -12,7 +12,7 @@ from tuicon.cli.words import add_flag, add_list, environment, labels, pairs
 from tuicon.model.units import parse_duration, parse_size
 
 _LOG_OPTIONS = {
-    "json-file": ("max-size", "max-file", "labels", "env"),
+    "json-file": ("max-size", "max-file", "tag", "labels", "env"),
     "journald": ("tag", "labels", "env"),
     "none": (),
 }  # fmt: skip

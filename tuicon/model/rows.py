@@ -86,10 +86,18 @@ NETWORK_COLUMNS = (
 VOLUME_COLUMNS = (Column("name", "VOLUME", None), Column("used", "USED BY", 14), Column("age", "MADE", 5, "right"))
 
 
+_RUNNING = {
+    "": Cell("● running", "ok", sort="0"),
+    "healthy": Cell("● healthy", "ok", sort="0"),
+    "starting": Cell("● starting", "warn", sort="0"),
+    "unhealthy": Cell("●unhealthy", "bad", sort="0"),
+}
+
+
 def status_cell(container: Container) -> Cell:
     """Return a glyph and a word for a container's status."""
     if container.status is Status.RUNNING:
-        return Cell("● running", "ok", sort="0")
+        return _RUNNING[container.health.status if container.health else ""]
     if container.status is Status.PAUSED:
         return Cell("◐ paused", "warn", sort="1")
     if container.status is Status.RESTARTING:

@@ -44,6 +44,12 @@ class Group:
             raise CgroupError(errno.EINVAL, "the record has no cgroup paths")
         return cls(version, {str(name): str(path) for name, path in paths.items()})
 
+    @property
+    def inner_path(self) -> str:
+        """The group's path from the root of its hierarchy, as runtimes are told (runtime-spec "Cgroups Path")."""
+        controller, path = next(iter(self.paths.items()))
+        return path.removeprefix(layout.detect().mounts[controller].rstrip("/"))
+
     def _directories(self) -> list[str]:
         return list(dict.fromkeys(self.paths.values()))
 
