@@ -17,13 +17,15 @@ from engine.oci import digest as digests
 from engine.oci import manifest as documents
 from engine.oci import reference as references
 from engine.store.journal import Journal
-from engine.store.layers import Layer
+from engine.store.layers import INDEX, Layer
 from engine.store.paths import Paths
 
 if TYPE_CHECKING:
+    from engine.images.analyse.contents import ImageContents
     from engine.images.load import Found
     from engine.images.registry.registries import Registries
     from engine.images.unpack import UnpackLimits
+    from engine.model.contents import SharedLayer
     from engine.model.transfer import HistoryStep, PrunePlan
 
 
@@ -142,6 +144,7 @@ class ImageStore:
             def fill(directory: Path) -> Layer:
                 directory.rmdir()
                 staged.joinpath("diff").rename(directory)
+                staged.joinpath(INDEX).rename(directory.with_name(INDEX))
                 return layer
 
             self._catalogue.layers.ensure(layer.chain_id, fill)
@@ -195,6 +198,22 @@ class ImageStore:
         from engine.images.history import history
 
         return history(self._catalogue, self.get(ref))
+
+    def contents(self, ref: str) -> ImageContents:
+        """Return what is inside an image: layers, files, waste, advice.
+
+        Raises:
+            NotFound: There is no such image.
+        """
+        from engine.images.analyse.contents import ImageContents
+
+        return ImageContents(self._catalogue, self.get(ref))
+
+    def shared_layers(self) -> tuple[SharedLayer, ...]:
+        """Return the layers that several images have, the largest first."""
+        from engine.images.analyse.contents import shared_layers
+
+        return shared_layers(self._catalogue)
 
     def save(self, refs: tuple[str, ...], target: Path | BinaryIO, *, form: str = "docker") -> None:
         """Write images to one archive: those named by a reference with that name, by an id with all their names.

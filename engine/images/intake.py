@@ -17,7 +17,7 @@ from engine.images.tar import Readable
 from engine.images.unpack import Unpacked, UnpackLimits, unpack
 from engine.oci.manifest import OCI_LAYER, Descriptor
 from engine.store.blobs import Blobs, BlobWriter
-from engine.store.layers import Layer, Layers
+from engine.store.layers import INDEX, Layer, Layers
 
 _CHUNK = 1 << 18
 
@@ -94,13 +94,20 @@ def take_layer(
 def unpack_blob(
     directory: Path, source: Source, chain_id: str, diff_id: str, limits: UnpackLimits | None = None
 ) -> Layer:
-    """Unpack a blob into an empty directory and keep it; with neither id known, they are what comes out.
+    """Unpack a blob into an empty directory, list it in a file beside that, and keep it.
+
+    With neither id known, they are what comes out.
 
     Raises:
         ImageError: It is damaged or hostile.
     """
+    from engine.images.analyse.index import IndexWriter
+
     plain = Decompressed(source)
-    unpacked: Unpacked = unpack(plain, directory, limits)
+    with directory.with_name(INDEX).open("xb") as file:
+        index = IndexWriter(file)
+        unpacked: Unpacked = unpack(plain, directory, limits, index.add)
+        index.finish()
     found = plain.digest()
     blob = source.finish()  # its own digest is looked at first: a wrong one is the registry's fault, not the image's
     if diff_id and found != diff_id:

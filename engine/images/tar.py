@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from isal import isal_zlib
+
 from engine.errors import ImageError
 
 BLOCK = 512
@@ -51,9 +53,14 @@ class Entry:
 
 
 class TarReader:
-    """Iterates over the entries of a stream; `content` gives the data of the current one."""
+    """Iterates over the entries of a stream; `content` gives the data of the current one.
+
+    Attributes:
+        checksum: CRC-32 of the data of the current entry that was read so far.
+    """
 
     def __init__(self, stream: Readable) -> None:
+        self.checksum = 0
         self._stream = stream
         self._left = 0
         self._padding = 0
@@ -89,7 +96,9 @@ class TarReader:
     def content(self) -> Iterator[bytes]:
         """Yield the stored data of the current entry."""
         while self._left:
-            yield self._exactly(min(self._left, _CHUNK))
+            data = self._exactly(min(self._left, _CHUNK))
+            self.checksum = isal_zlib.crc32(data, self.checksum)
+            yield data
 
     def _header(self) -> bytes | None:
         block = self._read(BLOCK)
@@ -103,6 +112,7 @@ class TarReader:
         return block
 
     def _entry(self, header: bytes, pax: dict[str, bytes], name: str | None, link: str | None) -> Entry:
+        self.checksum = 0
         kind = header[156:157]
         if kind in (b"\0", _CONTIGUOUS):
             kind = FILE

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ OPAQUE = ".wh..wh..opq"
 _KEPT_PARENTS = 64
 _DEEPEST = 256
 _REFUSED_XATTRS = ("trusted.overlay.", "user.overlay.")
+Record = Callable[[Entry, int], None]
+"""Is told of each entry that was unpacked, with the checksum of its content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +43,23 @@ class Unpacked:
     size: int
 
 
-def unpack(stream: Readable, directory: Path, limits: UnpackLimits | None = None) -> Unpacked:
+def unpack(
+    stream: Readable, directory: Path, limits: UnpackLimits | None = None, record: Record | None = None
+) -> Unpacked:
     """Unpack a plain tar stream.
 
     Args:
         stream: The archive.
         directory: An empty directory, the layer's root.
         limits: What to refuse.
+        record: Is told of each entry.
 
     Raises:
         ImageError: The archive is damaged or hostile; what was written so far is the caller's to remove.
     """
     unpacker = _Unpacker(directory, limits or UnpackLimits())
     try:
-        return unpacker.run(stream)
+        return unpacker.run(stream, record)
     finally:
         unpacker.close()
 
@@ -74,7 +80,7 @@ class _Unpacker:
         self._forget_parents()
         os.close(self._root)
 
-    def run(self, stream: Readable) -> Unpacked:
+    def run(self, stream: Readable, record: Record | None = None) -> Unpacked:
         """Unpack all entries."""
         reader = TarReader(stream)
         for entry in reader:
@@ -89,6 +95,8 @@ class _Unpacker:
                 self._unpack(entry, reader)
             except OSError as error:
                 raise ImageError(f"cannot unpack {entry.name[:200]!r}: {error.strerror or error}") from error
+            if record is not None:
+                record(entry, reader.checksum)
         self._set_times()
         return Unpacked(self._entries, self._size)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -36,7 +37,7 @@ def problems(paths: Paths, *, deep: bool) -> Iterator[Problem]:
 
     Args:
         paths: The state root.
-        deep: Whether to read all blobs and check their digests.
+        deep: Whether to read all blobs and indexes, and check them.
     """
     yield from _modes(paths)
     yield from _temporary_files(paths)
@@ -47,6 +48,7 @@ def problems(paths: Paths, *, deep: bool) -> Iterator[Problem]:
     yield from _locks(paths)
     if deep:
         yield from _blobs(paths)
+        yield from _indexes(paths)
 
 
 def _modes(paths: Paths) -> Iterator[Problem]:
@@ -63,7 +65,7 @@ def _close(path: Path) -> None:
 
 
 def _temporary_files(paths: Paths) -> Iterator[Problem]:
-    places = ("", "images", "containers/*", "networks/*", "networks/*/leases", "volumes/*", "blobs/sha256")
+    places = ("", "images", "containers/*", "networks/*", "networks/*/leases", "volumes/*", "layers/*", "blobs/sha256")
     found = [path for place in places for path in find(paths.root, f"{place}/*.tmp")]
     found += [path for place in ("", "containers/*") for path in find(paths.run, f"{place}/*.tmp")]
     for path in dict.fromkeys(found):
@@ -187,6 +189,31 @@ def _blobs(paths: Paths) -> Iterator[Problem]:
         if _digest(paths.blob(digest)) not in (digest, ""):
             text = f"the blob {digest[7:19]} is damaged: its content has another digest; load or pull its image again"
             yield Problem(Finding("blob", digest, text, "delete it"), partial(blobs.delete, digest))
+
+
+def _indexes(paths: Paths) -> Iterator[Problem]:
+    layers = Layers(paths)
+    for chain_id in layers.list():
+        path = layers.index(chain_id)
+        if not _is_whole_gzip(path):
+            text = f"the index of the layer {chain_id[7:19]} is damaged; it is made anew when it is needed"
+            yield Problem(Finding("index", chain_id, text, "delete it"), partial(path.unlink, missing_ok=True))
+
+
+def _is_whole_gzip(path: Path) -> bool:
+    """Return whether a file is one whole gzip member; one that is not there is fine."""
+    engine = zlib.decompressobj(wbits=31)
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                while chunk and not engine.eof:
+                    engine.decompress(chunk, _CHUNK)
+                    chunk = engine.unconsumed_tail
+    except FileNotFoundError:
+        return True
+    except zlib.error:
+        return False
+    return engine.eof
 
 
 def _digest(path: Path) -> str:

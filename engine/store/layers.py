@@ -11,6 +11,8 @@ from engine.linux import files
 from engine.store import records
 from engine.store.paths import Paths
 
+INDEX = "index"
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
@@ -49,6 +51,10 @@ class Layers:
     def directory(self, chain_id: str) -> Path:
         """Return the directory with a layer's files, in overlay form."""
         return self._paths.layer(chain_id) / "diff"
+
+    def index(self, chain_id: str) -> Path:
+        """Return the file that lists a layer's entries; it goes with the layer."""
+        return self._paths.layer(chain_id) / INDEX
 
     def ensure(self, chain_id: str, fill: Callable[[Path], Layer]) -> Layer:
         """Return a layer, filled first when it is missing.

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from engine.api import Engine
 
 _CONTAINERS = ("run create start stop restart kill pause unpause rename wait rm attach logs top update").split()
+_INSIDE = ("layers tree diff waste advice cat extract shared").split()
 _REGISTRIES = ("pull push login logout search").split()
 _FUNCTIONS = {
     **{verb: ("containers", verb) for verb in _CONTAINERS},
@@ -21,7 +22,7 @@ _FUNCTIONS = {
     "images": ("listing", "images"), "stats": ("listing", "stats"), "network ls": ("listing", "networks"),
     "volume ls": ("listing", "volumes"), "load": ("images", "load"), "import": ("images", "import_"),
     "rmi": ("images", "rmi"), "tag": ("images", "tag"), "save": ("images", "save"), "history": ("images", "history"),
-    "image prune": ("images", "prune"), **{verb: ("registries", verb) for verb in _REGISTRIES},
+    "image prune": ("images", "prune"), **{f"image {verb}": ("inside", verb) for verb in _INSIDE}, **{verb: ("registries", verb) for verb in _REGISTRIES},
     "image tags": ("registries", "tags"), "image referrers": ("registries", "referrers"),
     "manifest inspect": ("registries", "manifest_inspect"), "inspect": ("system", "inspect"),
     "container inspect": ("system", "inspect"), "image inspect": ("system", "inspect"),

@@ -37,9 +37,9 @@ def plain(value: object) -> Any:  # noqa: ANN401 - JSON
     return value
 
 
-def as_json(value: object) -> None:
-    """Print a value as indented JSON."""
-    print(json.dumps(plain(value), indent=2, ensure_ascii=False))
+def as_json(value: object, *, is_ascii: bool = False) -> None:
+    """Print a value as indented JSON; in ASCII when it has names of images' files, which may be anything."""
+    print(json.dumps(plain(value), indent=2, ensure_ascii=is_ascii))
 
 
 def json_line(value: object) -> None:

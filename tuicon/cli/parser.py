@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tuicon.cli import limits, registry_flags, spec
+from tuicon.cli import inside_flags, limits, registry_flags, spec
 from tuicon.cli.failure import Usage
 from tuicon.cli.words import add_flag, add_list
 from tuicon.terminal import DEFAULT_DETACH_KEYS
@@ -310,6 +310,14 @@ _GROUPS: dict[str, tuple[str, dict[str, tuple[str, Add]]]] = {
         "history": _IMAGE_VERBS["history"], "prune": ("remove images without a name or use", registry_flags.prune),
         "tags": ("list the tags that a registry has", registry_flags.remote),
         "referrers": ("list what refers to an image in its registry", registry_flags.remote),
+        "layers": ("list an image's layers, with commands and sizes", inside_flags.layers),
+        "tree": ("show an image's files, with what its layers changed", inside_flags.tree),
+        "diff": ("show how the files of two images differ", inside_flags.diff),
+        "waste": ("show wasted space and efficiency, and check them", inside_flags.waste),
+        "advice": ("tell how an image gets smaller", inside_flags.advice),
+        "cat": ("print a file of an image", inside_flags.cat),
+        "extract": ("copy a file or directory out of an image", inside_flags.extract),
+        "shared": ("list layers that several images have", inside_flags.shared),
     }),
     "manifest": ("work with manifests in registries", {
         "inspect": ("show a manifest or an index", registry_flags.remote),
