@@ -18,10 +18,10 @@ from engine.errors import Ambiguous, NotFound, StoreError
 from engine.linux import files, procfs
 from engine.model.container import Container, ContainerSpec
 from engine.model.limits import Limits
-from engine.model.network import Endpoint
+from engine.model.network import Endpoint, PublishedPort
 from engine.model.status import Status
 from engine.store import records
-from engine.store.paths import Paths
+from engine.store.paths import Paths, find
 
 _HEX = re.compile(r"[0-9a-f]{1,64}")
 _LOST = "the end was not seen, because the monitor was killed or the host went down; the exit code is unknown"
@@ -61,6 +61,7 @@ class State:
     status: str = "running"
     restarts: int = 0
     endpoints: tuple[dict[str, Any], ...] = ()
+    ports: tuple[PublishedPort, ...] = ()
 
     @property
     def is_alive(self) -> bool:
@@ -233,6 +234,7 @@ class Registry:
             restart_count=state.restarts if state else (exit_record.restarts if exit_record else 0),
             endpoints=tuple(_endpoint(item) for item in state.endpoints) if state else (),
             log_path=str(self._paths.container(record.id) / "log.json"),
+            ports=state.ports if state else (),
         )
 
     def users_of_image(self, image_id: str) -> tuple[str, ...]:
@@ -242,6 +244,15 @@ class Registry:
     def users_of_volume(self, name: str) -> tuple[str, ...]:
         """Return the ids of the containers that mount a volume."""
         return tuple(record.id for record in self._records() if any(volume[0] == name for volume in record.volumes))
+
+    def published(self) -> tuple[PublishedPort, ...]:
+        """Return the ports that are published for containers that run."""
+        found: list[PublishedPort] = []
+        for path in find(self._paths.run, "containers/*/state.json"):
+            state = self.state(path.parent.name)
+            if state and state.ports and state.is_alive:
+                found += state.ports
+        return tuple(found)
 
     def is_running(self, container_id: str) -> bool:
         """Return whether a container has processes, or is about to have them."""
