@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from engine.images.images import ImageStore
     from engine.images.registry.registries import Registries
     from engine.model.container import Mount
+    from engine.model.network import PortMapping
     from engine.networks.networks import NetworkStore
     from engine.store.journal import Journal
     from engine.volumes.volumes import VolumeStore
@@ -113,7 +114,7 @@ class Engine:
         """Networks."""
         from engine.networks.networks import NetworkStore
 
-        return NetworkStore(self._paths, self._journal, self._registry.is_running)
+        return NetworkStore(self._paths, self._journal, self._registry.is_running, self._registry.published)
 
     @cached_property
     def volumes(self) -> VolumeStore:
@@ -154,6 +155,20 @@ def parse_mount(text: str) -> Mount:
 def parse_tmpfs(text: str) -> Mount:
     """Parse docker's --tmpfs."""
     from engine.volumes.parse import parse_tmpfs as parse
+
+    return parse(text)
+
+
+def parse_publish(text: str) -> tuple[PortMapping, ...]:
+    """Parse docker's -p."""
+    from engine.networks.ports import parse_publish as parse
+
+    return parse(text)
+
+
+def parse_expose(text: str) -> tuple[str, ...]:
+    """Parse docker's --expose."""
+    from engine.networks.ports import parse_expose as parse
 
     return parse(text)
 

@@ -356,7 +356,14 @@ class Containers:
                 {"Type": "volume", "Name": name, "Source": mountpoint, "Destination": target, "RW": not read_only}
             )
         directory = self._paths.container(container.id)
-        return inspection.document(container, volumes, str(directory), _apparmor_profile(directory))
+        exposes = self._exposed_by_image(record.image_id)
+        return inspection.document(container, volumes, str(directory), _apparmor_profile(directory), exposes)
+
+    def _exposed_by_image(self, image_id: str) -> tuple[str, ...]:
+        try:
+            return self._rooms.images.get(image_id).settings.exposed_ports
+        except NotFound:
+            return ()
 
     def update(self, ref: str, change: Callable[[Limits], Limits]) -> LimitsChanged:
         """Change the limits of a container, in the kernel at once when it runs; all or nothing.

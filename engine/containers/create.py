@@ -21,7 +21,7 @@ from engine.linux.cgroup.devices import block_device
 from engine.model.container import ContainerSpec
 from engine.model.health import HealthCheck
 from engine.model.image import Image
-from engine.networks import resolver
+from engine.networks import ports, resolver
 from engine.networks.networks import NetworkStore
 from engine.oci import resources, runtime_config
 from engine.oci.runtime_config import Bind
@@ -204,7 +204,8 @@ class Creator:
         for path in (running, running / "rootfs"):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
         uids, gids, ids_lease = self._identifiers.mappings(spec.userns, record.id)
-        endpoints, leases, gateway = self._attach(record)
+        network, leases, gateway = self._attach(record, image)
+        endpoints = network["endpoints"]
         hostname = self._hostname(record)
         owner = (uids[0]["hostID"], gids[0]["hostID"]) if uids else (0, 0)
         self._write_files(directory, spec, hostname, tuple(str(item["address"]) for item in endpoints), gateway, owner)
@@ -217,18 +218,28 @@ class Creator:
         config = runtime_config.runtime_config(spec, image.settings, place)
         records.save(directory / "config.json", config)
         leases += [str(ids_lease)] if ids_lease else []
-        settings = self._monitor(record, image, endpoints, leases)
+        settings = self._monitor(record, image, network, leases)
         records.save(directory / "monitor.json", {**settings, "seccomp": compiled, **_sharing(shared)})
 
-    def _attach(self, record: Record) -> tuple[list[dict[str, Any]], list[str], str]:
-        """Lease addresses; return the endpoints, the leases and the gateway."""
-        if record.spec.network.startswith(CONTAINER):
-            return [], [], ""
-        network = self._networks.get(record.spec.network)
+    def _attach(self, record: Record, image: Image) -> tuple[dict[str, Any], list[str], str]:
+        """Lease addresses; return the monitor's settings for the network, the leases and the gateway."""
+        spec = record.spec
+        if spec.network.startswith(CONTAINER):
+            return {"endpoints": []}, [], ""
+        network = self._networks.get(spec.network)
         if network.driver != "bridge":
-            return [], [], network.gateway
+            return {"endpoints": []}, [], network.gateway
         endpoint, network, lease = self._networks.prepare(network.name, record.id)
-        return [{**asdict(endpoint), "bridge": network.bridge, "mtu": network.mtu}], [str(lease)], network.gateway
+        found: dict[str, Any] = {"endpoints": [{**asdict(endpoint), "bridge": network.bridge, "mtu": network.mtu}]}
+        exposes = (*spec.exposed, *image.settings.exposed_ports)
+        mappings = ports.wanted(spec.ports, exposes, publish_all=spec.publish_all)
+        if mappings and not network.internal:
+            found["endpoints"][0]["reflects"] = True
+            found |= {
+                "ports": [asdict(mapping) for mapping in mappings],
+                **self._networks.firewall.connection(network.bridge),
+            }
+        return found, [str(lease)], network.gateway
 
     def _hostname(self, record: Record) -> str:
         spec = record.spec
@@ -275,9 +286,7 @@ class Creator:
             if owner != (0, 0):
                 os.chown(directory / name, *owner)
 
-    def _monitor(
-        self, record: Record, image: Image, endpoints: list[dict[str, Any]], leases: list[str]
-    ) -> dict[str, Any]:
+    def _monitor(self, record: Record, image: Image, network: dict[str, Any], leases: list[str]) -> dict[str, Any]:
         directory, running = self._paths.container(record.id), self._paths.running(record.id)
         return {
             "id": record.id,
@@ -303,7 +312,7 @@ class Creator:
             "init": record.spec.init,
             "runtime": runtimes.program_of(record.spec),
             "size": None,
-            "network": {"endpoints": endpoints},
+            "network": network,
             "leases": leases,
             "auto_remove": record.spec.auto_remove,
             "name_link": str(self._paths.names / record.name),

@@ -6,12 +6,19 @@ from typing import Any
 
 from engine.model.container import Container, ContainerSpec, LogOptions, Mount
 from engine.model.health import Health, HealthCheck
+from engine.networks import ports as published
 from engine.oci import runtime_config
 
 _NEVER = "0001-01-01T00:00:00Z"
 
 
-def document(container: Container, volumes: list[dict[str, Any]], directory: str, apparmor: str = "") -> dict[str, Any]:
+def document(
+    container: Container,
+    volumes: list[dict[str, Any]],
+    directory: str,
+    apparmor: str = "",
+    exposes: tuple[str, ...] = (),
+) -> dict[str, Any]:
     """Return what `docker inspect` would print, as far as it applies.
 
     Args:
@@ -19,8 +26,10 @@ def document(container: Container, volumes: list[dict[str, Any]], directory: str
         volumes: Its volumes, in docker's shape.
         directory: Its bundle.
         apparmor: The AppArmor profile it last started with.
+        exposes: The ports that its image says it has.
     """
     spec, limits = container.spec, container.limits
+    exposed = published.exposed(spec.ports, (*spec.exposed, *exposes))
     started = container.started_at.isoformat() if container.started_at else _NEVER
     finished = container.finished_at.isoformat() if container.finished_at else _NEVER
     return {
@@ -72,11 +81,12 @@ def document(container: Container, volumes: list[dict[str, Any]], directory: str
             "Image": container.image,
             "WorkingDir": spec.workdir or "",
             "Labels": spec.labels,
+            **({"ExposedPorts": {port: {} for port in exposed}} if exposed else {}),
             "StopSignal": spec.stop_signal or "",
             "StopTimeout": spec.stop_timeout,
             **({"Healthcheck": _health_check(spec.health)} if spec.health != HealthCheck() else {}),
         },
-        "NetworkSettings": {"Networks": _networks(container)},
+        "NetworkSettings": {"Ports": _ports(container, exposed), "Networks": _networks(container)},
         "GraphDriver": {"Name": "overlay2", "Data": {"UpperDir": f"{directory}/upper", "WorkDir": f"{directory}/work"}},
         "Limits": {"EffectiveCpus": limits.effective_cpus},
     }  # fmt: skip
@@ -85,6 +95,8 @@ def document(container: Container, volumes: list[dict[str, Any]], directory: str
 def _host_config(spec: ContainerSpec) -> dict[str, Any]:
     return {
         "NetworkMode": spec.network,
+        "PortBindings": _bindings(spec),
+        "PublishAllPorts": spec.publish_all,
         "Binds": [_bind(mount) for mount in spec.mounts if mount.kind == "bind"] or None,
         "AutoRemove": spec.auto_remove,
         "Dns": [*spec.dns],
@@ -202,6 +214,24 @@ def _limits(container: Container) -> dict[str, Any]:
         "CpuRealtimeRuntime": limits.cpu_rt_runtime or 0,
         **{name: [{"Path": rate.device, "Rate": rate.rate} for rate in found] for name, found in rates.items()},
     }
+
+
+def _bindings(spec: ContainerSpec) -> dict[str, list[dict[str, str]]]:
+    found: dict[str, list[dict[str, str]]] = {}
+    for mapping in spec.ports:
+        host = f"{mapping.first}-{mapping.last}" if mapping.last > mapping.first else str(mapping.first or "")
+        found.setdefault(f"{mapping.port}/{mapping.protocol}", []).append({"HostIp": mapping.host_ip, "HostPort": host})
+    return found
+
+
+def _ports(container: Container, exposed: tuple[str, ...]) -> dict[str, list[dict[str, str]] | None]:
+    if not container.status.is_alive:
+        return {}
+    found: dict[str, list[dict[str, str]] | None] = dict.fromkeys(exposed)
+    for port in container.ports:
+        name = f"{port.port}/{port.protocol}"
+        found[name] = [*(found.get(name) or []), {"HostIp": port.host_ip, "HostPort": str(port.host_port)}]
+    return found
 
 
 def _networks(container: Container) -> dict[str, Any]:

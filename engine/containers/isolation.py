@@ -103,7 +103,8 @@ def _check_names(spec: ContainerSpec) -> None:
     if not spec.network.startswith(CONTAINER):
         return
     given = {"a host name": spec.hostname, "name servers": spec.dns, "search domains": spec.dns_search,
-        "lines for /etc/hosts": spec.extra_hosts}  # fmt: skip
+        "lines for /etc/hosts": spec.extra_hosts,
+        "published ports": spec.ports or spec.publish_all}  # fmt: skip
     wrong = next((name for name, value in given.items() if value), "")
     if wrong:
         raise InvalidArgument(f"a container in the network of another cannot have {wrong} of its own")

@@ -19,10 +19,10 @@ from engine.linux import files, procfs
 from engine.model.container import Container, ContainerSpec
 from engine.model.health import Health
 from engine.model.limits import Limits
-from engine.model.network import Endpoint
+from engine.model.network import Endpoint, PublishedPort
 from engine.model.status import Status
 from engine.store import records
-from engine.store.paths import Paths
+from engine.store.paths import Paths, find
 
 HEALTH = "health.json"
 _HEX = re.compile(r"[0-9a-f]{1,64}")
@@ -63,6 +63,7 @@ class State:
     status: str = "running"
     restarts: int = 0
     endpoints: tuple[dict[str, Any], ...] = ()
+    ports: tuple[PublishedPort, ...] = ()
 
     @property
     def is_alive(self) -> bool:
@@ -236,6 +237,7 @@ class Registry:
             health=self._health(record, state) if record.spec.health.is_wanted else None,
             endpoints=tuple(_endpoint(item) for item in state.endpoints) if state else (),
             log_path=str(self._paths.container(record.id) / "log.json"),
+            ports=state.ports if state else (),
         )
 
     def _health(self, record: Record, state: State | None) -> Health | None:
@@ -253,6 +255,15 @@ class Registry:
     def users_of_volume(self, name: str) -> tuple[str, ...]:
         """Return the ids of the containers that mount a volume."""
         return tuple(record.id for record in self._records() if any(volume[0] == name for volume in record.volumes))
+
+    def published(self) -> tuple[PublishedPort, ...]:
+        """Return the ports that are published for containers that run."""
+        found: list[PublishedPort] = []
+        for path in find(self._paths.run, "containers/*/state.json"):
+            state = self.state(path.parent.name)
+            if state and state.ports and state.is_alive:
+                found += state.ports
+        return tuple(found)
 
     def is_running(self, container_id: str) -> bool:
         """Return whether a container has processes, or is about to have them."""

@@ -62,7 +62,7 @@ class System:
             containers_paused=statuses.count("paused"),
             containers_stopped=len(statuses) - statuses.count("running") - statuses.count("paused"),
             images=len(self._images.list()),
-            warnings=(*host.warnings(), *confinement.warnings(), *self._networks.warnings()),
+            warnings=(*host.warnings(), *confinement.warnings(), *self._networks.firewall.warnings()),
         )
 
     def check(self, *, repair: bool = False, deep: bool = False) -> Checked:

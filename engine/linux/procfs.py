@@ -102,3 +102,22 @@ def process_ids() -> list[int]:
 def boot_time() -> float:
     """Return when the host was booted, in seconds since the epoch."""
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def holder_of_port(protocol: str, port: int) -> str:
+    """Return "process PID (NAME)" of a process of this network namespace that has a port; empty when none is found."""
+    inodes = set()
+    for suffix in ("", "6"):
+        try:
+            with open(f"/proc/net/{protocol}{suffix}", encoding="ascii") as file:
+                rows = [line.split() for line in file.readlines()[1:]]
+        except OSError:
+            continue
+        inodes |= {f"socket:[{row[9]}]" for row in rows if int(row[1].rpartition(":")[2], 16) == port}
+    for pid in process_ids() if inodes else ():
+        try:
+            if any(os.readlink(f"/proc/{pid}/fd/{name}") in inodes for name in os.listdir(f"/proc/{pid}/fd")):
+                return f"process {pid} ({stat_of(pid).name})"
+        except OSError:
+            continue
+    return ""

@@ -11,11 +11,12 @@ import os
 import socket
 import struct
 
-_NEWLINK, _DELLINK, _NEWADDR, _NEWROUTE = 16, 17, 20, 24
+_NEWLINK, _DELLINK, _SETLINK, _NEWADDR, _NEWROUTE = 16, 17, 19, 20, 24
 _REQUEST, _ACK, _EXCL, _CREATE = 0x1, 0x4, 0x200, 0x400
 _ERROR = 2
 _IFF_UP = 1
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_PID = 1, 3, 4, 10, 18, 19
+_IFLA_PROTINFO, _IFLA_BRPORT_MODE, _NESTED = 12, 4, 0x8000
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
 _RTA_OIF, _RTA_GATEWAY = 4, 5
@@ -37,13 +38,23 @@ def attach_veth(bridge: str, host_name: str, peer_name: str, netns_pid: int, mac
     Raises:
         OSError: With the kernel's words.
     """
-    peer = _link(0, 0, _text(_IFLA_IFNAME, peer_name) + _attribute(_IFLA_ADDRESS, bytes.fromhex(mac.replace(":", "")))
+    peer = _link(0, 0, _text(_IFLA_IFNAME, peer_name) + attribute(_IFLA_ADDRESS, bytes.fromhex(mac.replace(":", "")))
         + _number(_IFLA_MTU, mtu) + _number(_IFLA_NET_NS_PID, netns_pid))  # fmt: skip
-    info = _text(_INFO_KIND, "veth") + _attribute(_INFO_DATA, _attribute(_VETH_PEER, peer))
-    body = _text(_IFLA_IFNAME, host_name) + _number(_IFLA_MTU, mtu) + _attribute(_IFLA_LINKINFO, info)
+    info = _text(_INFO_KIND, "veth") + attribute(_INFO_DATA, attribute(_VETH_PEER, peer))
+    body = _text(_IFLA_IFNAME, host_name) + _number(_IFLA_MTU, mtu) + attribute(_IFLA_LINKINFO, info)
     if bridge:
         body += _number(_IFLA_MASTER, socket.if_nametoindex(bridge))
     _transact([(_NEWLINK, _REQUEST | _ACK | _CREATE | _EXCL, _link(0, _IFF_UP, body))], f"interface {host_name}")
+
+
+def reflect(name: str) -> None:
+    """Have a bridge send frames back through the interface that they came from (hairpin mode, bridge(8)).
+
+    With br_netfilter a packet that nftables leads back to its sender is not routed, but stays on the bridge.
+    """
+    mode = attribute(_IFLA_PROTINFO | _NESTED, attribute(_IFLA_BRPORT_MODE, b"\1"))
+    message = struct.pack("=BxHiII", socket.AF_BRIDGE, 0, socket.if_nametoindex(name), 0, 0) + mode
+    _transact([(_SETLINK, _REQUEST | _ACK, message)], f"interface {name}")
 
 
 def configure(name: str, address: str, prefix_length: int, gateway: str) -> None:
@@ -53,16 +64,14 @@ def configure(name: str, address: str, prefix_length: int, gateway: str) -> None
     host_bits = (1 << (32 - prefix_length)) - 1
     broadcast = struct.pack("!I", struct.unpack("!I", packed)[0] | host_bits)
     ifaddrmsg = struct.pack("=BBBBi", socket.AF_INET, prefix_length, 0, 0, index)
-    addresses = (
-        _attribute(_IFA_LOCAL, packed) + _attribute(_IFA_ADDRESS, packed) + _attribute(_IFA_BROADCAST, broadcast)
-    )
+    addresses = attribute(_IFA_LOCAL, packed) + attribute(_IFA_ADDRESS, packed) + attribute(_IFA_BROADCAST, broadcast)
     messages = [
         (_NEWADDR, _REQUEST | _ACK | _CREATE | _EXCL, ifaddrmsg + addresses),
         (_NEWLINK, _REQUEST | _ACK, _link(index, _IFF_UP, b"")),
     ]
     if gateway:
         rtmsg = struct.pack("=BBBBBBBBI", socket.AF_INET, 0, 0, 0, 254, 3, 0, 1, 0)
-        route = _attribute(_RTA_GATEWAY, socket.inet_aton(gateway)) + _number(_RTA_OIF, index)
+        route = attribute(_RTA_GATEWAY, socket.inet_aton(gateway)) + _number(_RTA_OIF, index)
         messages.append((_NEWROUTE, _REQUEST | _ACK | _CREATE | _EXCL, rtmsg + route))
     _transact(messages, f"interface {name}")
 
@@ -87,16 +96,27 @@ def move_link(name: str, netns_pid: int, new_name: str) -> None:
     _transact([(_NEWLINK, _REQUEST | _ACK, _link(socket.if_nametoindex(name), 0, body))], f"interface {name}")
 
 
-def _attribute(kind: int, payload: bytes) -> bytes:
+def attribute(kind: int, payload: bytes) -> bytes:
+    """Return a netlink attribute."""
     return struct.pack("=HH", 4 + len(payload), kind) + payload + bytes(-len(payload) % 4)
 
 
+def attributes(data: bytes) -> dict[int, bytes]:
+    """Return netlink attributes by their kind, without the flags."""
+    found, place = {}, 0
+    while place + 4 <= len(data):
+        length, kind = struct.unpack_from("=HH", data, place)
+        found[kind & 0x3FFF] = data[place + 4 : place + length]
+        place += max(4, (length + 3) & ~3)
+    return found
+
+
 def _text(kind: int, text: str) -> bytes:
-    return _attribute(kind, text.encode() + b"\0")
+    return attribute(kind, text.encode() + b"\0")
 
 
 def _number(kind: int, number: int) -> bytes:
-    return _attribute(kind, struct.pack("=I", number))
+    return attribute(kind, struct.pack("=I", number))
 
 
 def _link(index: int, flags: int, attributes: bytes) -> bytes:
@@ -127,12 +147,4 @@ def _acknowledged(answer: bytes, subject: str) -> None:
 
 def _extended_text(answer: bytes) -> str:
     """Return the kernel's sentence from the TLVs after the error (NETLINK_EXT_ACK with a capped request)."""
-    offset = 16 + 4 + 16
-    while offset + 4 <= len(answer):
-        length, kind = struct.unpack_from("=HH", answer, offset)
-        if length < 4:
-            break
-        if kind & 0x3FFF == _ERROR_TEXT:
-            return answer[offset + 4 : offset + length].rstrip(b"\0").decode(errors="replace")
-        offset += (length + 3) & ~3
-    return ""
+    return attributes(answer[16 + 4 + 16 :]).get(_ERROR_TEXT, b"").rstrip(b"\0").decode(errors="replace")

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from engine.model.health import Health, HealthCheck
 from engine.model.limits import Limits
-from engine.model.network import Endpoint
+from engine.model.network import Endpoint, PortMapping, PublishedPort
 from engine.model.status import Status
 
 
@@ -102,6 +102,9 @@ class ContainerSpec:
         tty: Whether the container has a pseudo-terminal.
         interactive: Whether stdin is kept open.
         network: "bridge", "host", "none", a network's name, or "container:NAME".
+        ports: The ports to publish on the host.
+        exposed: "PORT/PROTOCOL" that the container has, beside those of the image.
+        publish_all: Whether exposed ports are published too, each on a free port of the host.
         dns: Name servers; empty takes the host's.
         extra_hosts: "NAME:ADDRESS" lines for /etc/hosts.
         cap_add, cap_drop: Capability names with or without CAP_, or ALL.
@@ -138,6 +141,9 @@ class ContainerSpec:
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
     network: str = "bridge"
+    ports: tuple[PortMapping, ...] = ()
+    exposed: tuple[str, ...] = ()
+    publish_all: bool = False
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     extra_hosts: tuple[str, ...] = ()
@@ -195,6 +201,7 @@ class Container:
         health: What its health check says; None without one.
         endpoints: Its places in networks; empty when it is not running or has no network of its own.
         log_path: The json-file log.
+        ports: The ports of the host that lead to it; empty when it is not running.
     """
 
     id: str
@@ -216,6 +223,7 @@ class Container:
     health: Health | None = None
     endpoints: tuple[Endpoint, ...] = ()
     log_path: str = ""
+    ports: tuple[PublishedPort, ...] = ()
 
     @property
     def short_id(self) -> str:

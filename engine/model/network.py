@@ -52,3 +52,39 @@ class Endpoint:
     mac: str = ""
     host_interface: str = ""
     interface: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PortMapping:
+    """A port of a container that is to be reached through the host.
+
+    Attributes:
+        port: The container's port.
+        protocol: "tcp", "udp" or "sctp".
+        host_ip: The host's address; empty for all.
+        first, last: The ports of the host of which one is taken; 0 and 0 leave the choice to the kernel.
+    """
+
+    port: int
+    protocol: str = "tcp"
+    host_ip: str = ""
+    first: int = 0
+    last: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedPort:
+    """A port of the host that leads to a running container.
+
+    Attributes:
+        host_ip: The host's address; "0.0.0.0" for all.
+        host_port: The host's port.
+        address: The container's address, and port: its port.
+        protocol: "tcp", "udp" or "sctp".
+    """
+
+    host_ip: str
+    host_port: int
+    address: str
+    port: int
+    protocol: str = "tcp"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from engine.errors import Conflict
 from engine.linux import files
+from engine.store.paths import find
 
 
 def mac_of(address: str) -> str:
@@ -87,6 +88,18 @@ def reclaim(path: Path, is_in_use: Callable[[str], bool]) -> None:
                 path.unlink()
         except FileNotFoundError:
             return
+
+
+def held(directory: Path, container_id: str) -> set[str]:
+    """Return the addresses that a container has leased."""
+    found = set()
+    for path in find(directory, "*.*.*.*"):
+        try:
+            if path.read_text() == container_id:
+                found.add(path.name)
+        except FileNotFoundError:
+            continue
+    return found
 
 
 def release(directory: Path, container_id: str) -> None:

@@ -46,12 +46,12 @@ def problems(
         text = f"the bridge {name} belongs to a network that is gone"
         yield Problem(Finding("bridge", name, text, "delete it"), networks.restore)
     try:
-        is_stale = networks.has_stale_rules()
+        is_stale = networks.firewall.is_stale({network.bridge for network in networks.list()})
     except OSError:
         return  # `tuicon info` warns that nftables cannot be used
     if is_stale:
-        text = f"the rules in the nftables table {networks.table} are not those of the networks"
-        yield Problem(Finding("rules", networks.table, text, "put them in force again"), networks.restore)
+        text = f"the rules in the nftables table {networks.firewall.table} are not those of the networks and the published ports"
+        yield Problem(Finding("rules", networks.firewall.table, text, "put them in force again"), networks.restore)
 
 
 def _orphans(bridges: list[str], interfaces: Callable[[], set[str]]) -> list[str]:

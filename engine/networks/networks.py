@@ -6,16 +6,16 @@ import hashlib
 import ipaddress
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from engine.errors import Conflict, InvalidArgument, NotFound, NotSupported
+from engine.errors import Conflict, InvalidArgument, NotFound
 from engine.linux import files
-from engine.model.network import Endpoint, Network
+from engine.model.network import Endpoint, Network, PublishedPort
 from engine.networks import addresses
-from engine.networks.rules import ruleset
+from engine.networks.firewall import Firewall
 from engine.store import records
 from engine.store.journal import Journal
 from engine.store.paths import Paths, find
@@ -24,23 +24,20 @@ DEFAULT = "bridge"
 _POOL = "10.88.0.0/13"
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 _BUILTIN = {"host": "host", "none": "null"}
-_INTERFACE = re.compile(r'"(tu[0-9a-z]+)"')
-_FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 
 
 class NetworkStore:
     """The networks of a state root; bridges and the nftables table carry a name that is the root's own."""
 
-    def __init__(self, paths: Paths, journal: Journal, is_running: Callable[[str], bool]) -> None:
+    def __init__(
+        self, paths: Paths, journal: Journal, is_running: Callable[[str], bool],
+        published: Callable[[], Iterable[PublishedPort]],
+    ) -> None:  # fmt: skip
         self._paths = paths
         self._journal = journal
         self._is_running = is_running
         self._mark = paths.mark
-
-    @property
-    def table(self) -> str:
-        """The name of our nftables table."""
-        return self._paths.host_name
+        self.firewall = Firewall(paths, published)
 
     def list(self) -> tuple[Network, ...]:
         """Return all networks: bridge, host and none first."""
@@ -114,7 +111,7 @@ class NetworkStore:
             raise Conflict(f"network {network.name} is used by container {users[0][:12]}")
         with files.FileLock(self._paths.lock("networks")):
             _remove_bridge(network.bridge)
-            self._apply_rules(without=network.id)
+            self.firewall.apply(tuple(other for other in self.list() if other.id != network.id))
             self._paths.discard(self._paths.networks / network.name)
         self._journal.append("network", "destroy", network.id, network.name)
 
@@ -123,9 +120,18 @@ class NetworkStore:
         self._ensure(self.get(name))
         network = self.get(name)
         prefix = ipaddress.ip_network(network.subnet).prefixlen
+        stale: list[str] = []
+
+        def is_in_use(holder: str) -> bool:
+            is_running = self._is_running(holder)
+            stale.extend([] if is_running else [holder])
+            return is_running
+
         address, path = addresses.lease(
-            self._leases(network.name), network.subnet, network.gateway, container_id, self._is_running
+            self._leases(network.name), network.subnet, network.gateway, container_id, is_in_use
         )
+        if stale:  # it was killed together with its monitor, and its ports would lead to somebody else
+            self.firewall.drop_ports({address})
         host_interface = f"t{self._mark[:2]}{os.urandom(4).hex()}"
         endpoint = Endpoint(
             network=network.name, address=address, prefix_length=prefix, gateway="" if network.internal else network.gateway,
@@ -136,6 +142,7 @@ class NetworkStore:
     def release(self, container_id: str) -> None:
         """Give back the addresses of a container."""
         for directory in find(self._paths.networks, "*/leases"):
+            self.firewall.drop_ports(addresses.held(directory, container_id))
             addresses.release(directory, container_id)
 
     def restore(self) -> None:
@@ -143,53 +150,20 @@ class NetworkStore:
         with files.FileLock(self._paths.lock("networks")):
             for bridge in self.stale_bridges():
                 _remove_bridge(bridge)
-            self._apply_rules()
+            self.firewall.apply(self.list())
 
     def stale_bridges(self) -> tuple[str, ...]:
         """Return the bridges of this root that the host has and no network."""
         known = {network.bridge for network in self.list()}
-        return tuple(name for name in self._ready() if name not in known and Path("/sys/class/net", name).exists())
-
-    def has_stale_rules(self) -> bool:
-        """Return whether the rules that were put in force since this boot are gone, or name bridges of no network.
-
-        Raises:
-            OSError: nftables cannot be used.
-        """
-        from engine.linux import nftables
-
-        text = nftables.run("list ruleset inet")
-        start = text.find(f"table inet {self.table} {{")
-        named = set(_INTERFACE.findall(text[start : text.find("\n}", start)])) if start >= 0 else set()
-        wanted = {network.bridge for network in self.list()}
-        return bool(named - wanted) or (start < 0 and bool(self._ready()))
-
-    def _ready(self) -> tuple[str, ...]:
-        try:
-            return tuple(self._ready_file.read_text().split())
-        except FileNotFoundError:
-            return ()
+        return tuple(
+            name for name in self.firewall.ready() if name not in known and Path("/sys/class/net", name).exists()
+        )
 
     def reset(self) -> None:
         """Remove all bridges and the nftables table."""
-        from engine.linux import nftables
-
         for network in self.list():
             _remove_bridge(network.bridge)
-        nftables.delete_table("inet", self.table)
-        self._ready_file.unlink(missing_ok=True)
-
-    def warnings(self) -> tuple[str, ...]:
-        """Return a sentence for each thing on this host that keeps containers from the network."""
-        from engine.linux import nftables
-
-        try:
-            drops = nftables.foreign_drops(self.table)
-        except OSError as error:
-            return (f"nftables cannot be used, so containers have no way out: {error.strerror}",)
-        return tuple(
-            f"table {table} drops forwarded traffic by policy; containers may have no way out" for table in drops
-        )
+        self.firewall.remove()
 
     def _leases(self, name: str) -> Path:
         return self._paths.networks / name / "leases"
@@ -251,14 +225,9 @@ class NetworkStore:
             bridge=self._bridge_name(name), internal=internal, builtin=name == DEFAULT, labels=labels,
         )  # fmt: skip
 
-    @property
-    def _ready_file(self) -> Path:
-        """Names the networks for which the rules are in force since this boot."""
-        return self._paths.run / "rules"
-
     def _ensure(self, network: Network) -> None:
         """Have the bridge and the rules; when they are there this costs two stats."""
-        if network.subnet and self._is_ready(network):
+        if network.subnet and self.firewall.is_ready(network.bridge):
             return
         from engine.linux import netlink
 
@@ -269,28 +238,7 @@ class NetworkStore:
                 self._save(current)
             prefix = ipaddress.ip_network(current.subnet).prefixlen
             netlink.ensure_bridge(current.bridge, current.gateway, prefix, current.mtu)
-            if _FORWARDING.read_text().strip() != "1":
-                _FORWARDING.write_text("1")
-            self._apply_rules()
-
-    def _is_ready(self, network: Network) -> bool:
-        if not Path("/sys/class/net", network.bridge).exists():
-            return False
-        return network.bridge in self._ready()
-
-    def _apply_rules(self, without: str = "") -> None:
-        from engine.linux import nftables
-
-        networks = tuple(network for network in self.list() if network.id != without)
-        try:
-            nftables.run(ruleset(self.table, tuple(network for network in networks if network.subnet)))
-        except nftables.RulesRefused as error:
-            raise NotSupported(
-                f"cannot set up NAT: {error.strerror}", hint="install nftables, or use --network host"
-            ) from error
-        files.write_atomic(
-            self._ready_file, " ".join(network.bridge for network in networks if network.bridge).encode()
-        )
+            self.firewall.apply(self.list())
 
 
 def _remove_bridge(name: str) -> None:

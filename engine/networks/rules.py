@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
-from engine.model.network import Network
+from collections.abc import Iterable
+
+from engine.model.network import Network, PublishedPort
+
+_PROTOCOLS = "{ tcp, udp, sctp }"
+_ANY = "0.0.0.0"  # noqa: S104 - not bound, but compared
 
 
-def ruleset(table: str, networks: tuple[Network, ...]) -> str:
+def ruleset(table: str, networks: tuple[Network, ...], ports: Iterable[PublishedPort] = ()) -> str:
     """Return the commands that make the table exactly what the bridge networks need.
 
     Outgoing traffic is masqueraded, answers come back, neighbours on a bridge reach each other, bridges are
-    isolated from each other and from the outside, and an internal network has no way out.
+    isolated from each other and from the outside, and an internal network has no way out. A published port is an
+    element of a map; what was sent to it is let in from everywhere, with the sender's address. Only the host's
+    loopback, and neighbours that go the way around the host, come with the bridge's address, since the answers must
+    take the same way back. A bridge may route loopback addresses for that, so no container may send to them.
+
+    Args:
+        table: The table's name.
+        networks: All networks.
+        ports: The published ports that are in force.
     """
     bridges = [network for network in networks if network.driver == "bridge"]
-    forward, masquerade = [], []
+    forward, masquerade, guard = [], [], []
     for network in bridges:
         name = f'"{network.bridge}"'
         forward.append(f"oifname {name} ct state established,related accept")
         forward.append(f"iifname {name} oifname {name} accept")
-    ours = ", ".join(f'"{network.bridge}"' for network in bridges)
+    ours = "{ " + ", ".join(f'"{network.bridge}"' for network in bridges) + " }"
     if bridges:
-        forward.append(f"oifname {{ {ours} }} drop")
+        guard.append(f"iifname {ours} ip daddr 127.0.0.0/8 drop")
+        forward.append(f"oifname {ours} ct status dnat accept")
+        forward.append(f"oifname {ours} drop")
+        masquerade.append(f"ip saddr 127.0.0.0/8 oifname {ours} masquerade")
     for network in bridges:
         name = f'"{network.bridge}"'
         if network.internal:
@@ -27,18 +43,55 @@ def ruleset(table: str, networks: tuple[Network, ...]) -> str:
         else:
             forward.append(f"iifname {name} accept")
             masquerade.append(f"ip saddr {network.subnet} oifname != {name} masquerade")
-    inner = "\n".join(f"        {rule}" for rule in forward)
-    outer = "\n".join(f"        {rule}" for rule in masquerade)
+            masquerade.append(f"ip saddr {network.subnet} oifname {name} ct status dnat masquerade")
+    published = [
+        f"meta l4proto {_PROTOCOLS} dnat ip to ip daddr . meta l4proto . th dport map @ports_at",
+        f"meta l4proto {_PROTOCOLS} fib daddr type local dnat ip to meta l4proto . th dport map @ports",
+    ]
+    found = tuple(ports)
     return f"""table inet {table} {{}}
 delete table inet {table}
 table inet {table} {{
+    map ports {{
+        type inet_proto . inet_service : ipv4_addr . inet_service
+{_elements(_port(one) for one in found if one.host_ip == _ANY)}
+    }}
+    map ports_at {{
+        type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service
+{_elements(f"{one.host_ip} . {_port(one)}" for one in found if one.host_ip != _ANY)}
+    }}
+    chain guard {{
+        type filter hook prerouting priority -300; policy accept;
+{_lines(guard)}
+    }}
+    chain prerouting {{
+        type nat hook prerouting priority -100; policy accept;
+{_lines(published)}
+    }}
+    chain output {{
+        type nat hook output priority -100; policy accept;
+{_lines(published)}
+    }}
     chain forward {{
         type filter hook forward priority 0; policy accept;
-{inner}
+{_lines(forward)}
     }}
     chain postrouting {{
         type nat hook postrouting priority 100; policy accept;
-{outer}
+{_lines(masquerade)}
     }}
 }}
 """
+
+
+def _lines(rules: list[str]) -> str:
+    return "\n".join(f"        {rule}" for rule in rules)
+
+
+def _elements(texts: Iterable[str]) -> str:
+    found = ", ".join(texts)
+    return f"        elements = {{ {found} }}" if found else ""
+
+
+def _port(port: PublishedPort) -> str:
+    return f"{port.protocol} . {port.host_port} : {port.address} . {port.port}"

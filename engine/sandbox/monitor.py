@@ -17,6 +17,7 @@ from engine.linux.cgroup import group as cgroups
 from engine.sandbox import protocol, spawn
 from engine.sandbox.external import External
 from engine.sandbox.health import HealthChecks
+from engine.sandbox.ports import Ports
 from engine.sandbox.restart import RestartPolicy
 from engine.sandbox.spawn import StartFailure
 from engine.sandbox.streams import Streams
@@ -47,6 +48,7 @@ class Monitor:
         self._checks = self._health_checks()
         runtime = str(self._settings.get("runtime") or "")
         self._external = External(runtime, self._config, self._settings, self._group) if runtime else None
+        self._ports = Ports(self._settings)
         self._pid = 0
         self._lasted = 0.0
         self._end = (0, False)  # exit code of the last run, and whether it was killed for lack of memory
@@ -90,6 +92,7 @@ class Monitor:
         exit_code = 128 + number if number else os.WEXITSTATUS(status)
         oom_killed = self._group.oom_kills() > 0
         self._record_exit(exit_code, number, oom_killed, "")
+        self._close_ports()
         self._remove_group()
         if oom_killed:
             self._journal("oom")
@@ -143,6 +146,7 @@ class Monitor:
                 continue
 
     def _start(self) -> None:
+        self._ports.hold()
         self._group.create()
         if not self._external:
             self._group.apply(self._config["linux"].get("resources") or {})
@@ -163,6 +167,7 @@ class Monitor:
         if master >= 0:
             self._streams.use_terminal(master)
         self._record_running()
+        self._ports.open()
         spawned.release()
 
     def _oci_state(self) -> Document:
@@ -177,6 +182,7 @@ class Monitor:
             "started_at": files.rfc3339(time.time_ns()),
             "cgroup": {"version": self._group.version, "paths": self._group.paths},
             "endpoints": (self._settings.get("network") or {}).get("endpoints") or [], "restarts": self._policy.count,
+            "name": self._settings["name"], "ports": self._ports.published,
         }  # fmt: skip
         self._record(state)
 
@@ -241,7 +247,14 @@ class Monitor:
         except OSError as error:
             self._journal("error", message=_sentence(error))
 
+    def _close_ports(self) -> None:
+        try:
+            self._ports.close()
+        except OSError as error:
+            self._journal("error", message=_sentence(error))
+
     def _clean_up(self) -> None:
+        self._close_ports()
         leases: list[str] = self._settings.get("leases") or []
         for path in [*leases, *(str(self._settings[name]) for name in ("attach", "stopping", "state"))]:
             try:

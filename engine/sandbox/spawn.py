@@ -60,6 +60,8 @@ class Spawned:
                 str(endpoint["bridge"]), str(endpoint["host_interface"]), str(endpoint["interface"]),
                 self.pid, str(endpoint["mac"]), int(endpoint["mtu"]),
             )  # fmt: skip
+            if endpoint.get("reflects"):
+                rtnetlink.reflect(str(endpoint["host_interface"]))
         for name, wanted in ((self._config.get("linux") or {}).get("netDevices") or {}).items():
             rtnetlink.move_link(name, self.pid, str((wanted or {}).get("name") or name))
         if endpoints:

@@ -13,7 +13,12 @@ from types import FrameType
 from typing import Any
 
 _MODULES = {"posix", "fcntl", "_socket", "socket", "select", "_io"}
-_WRAPPERS = ("engine/linux/syscalls.py", "engine/linux/rtnetlink.py", "engine/linux/nftables.py")
+_WRAPPERS = (
+    "engine/linux/syscalls.py",
+    "engine/linux/rtnetlink.py",
+    "engine/linux/nfnetlink.py",
+    "engine/linux/nftables.py",
+)
 _HARMLESS = {"getpid", "fspath", "WIFSIGNALED", "WEXITSTATUS", "getuid", "geteuid", "urandom", "fsencode", "fileno"}
 
 

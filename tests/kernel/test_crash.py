@@ -22,10 +22,11 @@ import pytest
 from engine.api import Engine
 from engine.containers import launch
 from engine.errors import EngineError, NotFound
-from engine.linux import procfs
+from engine.linux import nfnetlink, procfs
 from engine.linux.cgroup import group as cgroups
 from engine.linux.cgroup import layout
 from engine.model.container import Container, ContainerSpec, ExecSpec, Mount
+from engine.model.network import PortMapping
 from engine.model.status import Status
 from tests.kernel import faults
 from tests.kernel.test_images import docker_archive, entry, tar_of
@@ -115,7 +116,7 @@ STARTS = spec("sh", "-c", "echo out; exit 3")
 CHILDREN: dict[str, tuple[str, Action, Action]] = {
     "launcher-start": ("launcher", NOTHING, lambda engine: run_to_end(engine, STARTS)),
     "launcher-exec": ("launcher", RUNNING, execute),
-    "monitor-whole-run": ("monitor", NOTHING, lambda engine: run_to_end(engine, STARTS)),
+    "monitor-whole-run": ("monitor", NOTHING, lambda engine: run_to_end(engine, replace(STARTS, ports=(PortMapping(80),)))),
     "monitor-auto-remove": ("monitor", NOTHING, lambda engine: run_to_end(engine, replace(STARTS, auto_remove=True, mounts=BIG.mounts))),
     "monitor-terminal": ("monitor", NOTHING, lambda engine: engine.containers.run(spec(*LONG, tty=True))),
     "monitor-failed-start": ("monitor", NOTHING, lambda engine: engine.containers.run(spec("no-such-command"))),
@@ -139,6 +140,7 @@ def world(state: Path) -> set[str]:
     found = {name for name in found if "journal" not in name and not re.fullmatch("locks/[a-z]+", name)}
     mark = leftovers_mark(state)
     found |= {f"cgroup {name}" for name in cgroups.groups_below(mark)}
+    found |= {f"published {element}" for name in nfnetlink.PORT_MAPS for element in nfnetlink.dump(mark, name)}
     bridge = f"tui{mark.removeprefix('tuicon_')}"
     return found | {f"port {path.name}" for path in Path("/sys/class/net", bridge).glob("brif/*")}
 

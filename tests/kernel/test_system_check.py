@@ -142,7 +142,7 @@ def stray_interface(engine: Engine) -> None:
 
 def flushed_rules(engine: Engine) -> None:
     engine.containers.run(spec(network="bridge"))
-    nftables.delete_table("inet", engine.networks.table)
+    nftables.delete_table("inet", engine.networks.firewall.table)
 
 
 def bridge_without_network(engine: Engine) -> str:
@@ -219,7 +219,7 @@ def test_each_damage_is_found_and_mended_beside_a_container_that_lives(engine: E
     assert (engine.containers.get(alive.id).status, state_of(engine, alive)) == (Status.RUNNING, before)
     assert engine.volumes.get("kept").used_by == (alive.id,)
     assert engine.containers.get("named").status is Status.CREATED
-    assert f"table inet {engine.networks.table}" in nftables.run("list tables")
+    assert f"table inet {engine.networks.firewall.table}" in nftables.run("list tables")
 
 
 def test_a_bridge_and_its_rules_go_with_their_network(engine: Engine) -> None:

@@ -15,6 +15,7 @@ from engine.model.status import Status
 from tuicon.cli import output
 from tuicon.cli.failure import Usage
 from tuicon.model import units
+from tuicon.model.ports import ports_text
 
 if TYPE_CHECKING:
     from engine.api import Engine
@@ -70,6 +71,18 @@ def _has_label(labels: dict[str, str], wanted: str) -> bool:
     return name in labels and (not equals or labels[name] == value)
 
 
+def _has_port(container: Container, wanted: str) -> bool:
+    """Return whether a container publishes one of its ports: "80", "80/udp", "80-90"."""
+    ports, _, protocol = wanted.partition("/")
+    first, _, last = ports.partition("-")
+    if not (first.isdigit() and (last or first).isdigit()):
+        raise Usage(f"invalid port {wanted!r} in a filter: expected PORT[-PORT][/PROTOCOL]")
+    return any(
+        int(first) <= port.port <= int(last or first) and port.protocol == (protocol or "tcp")
+        for port in container.ports
+    )
+
+
 _CONTAINER_TESTS: dict[str, Callable[[Container, str], bool]] = {
     "name": lambda container, value: value in container.name,
     "id": lambda container, value: container.id.startswith(value),
@@ -81,6 +94,7 @@ _CONTAINER_TESTS: dict[str, Callable[[Container, str], bool]] = {
     "exited": lambda container, value: container.status is Status.EXITED and str(container.exit_code) == value,
     "health": lambda container, value: (container.health.status if container.health else "none") == value,
     "network": lambda container, value: container.spec.network == value,
+    "publish": _has_port,
     "volume": lambda container, value: any(value in (mount.source, mount.target) for mount in container.spec.mounts),
 }
 
@@ -107,8 +121,8 @@ def ps(engine: Engine, arguments: argparse.Namespace) -> int:
     if arguments.format:
         output.formatted(arguments.format, records)
         return 0
-    keys = ("ID", "Image", "Command", "CreatedAgo", "Status", "Networks", "Names")
-    titles = ("CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "NETWORK", "NAMES")
+    keys = ("ID", "Image", "Command", "CreatedAgo", "Status", "Ports", "Names")
+    titles = ("CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES")
     output.table(titles, [[record[key] for key in keys] for record in records])
     return 0
 
@@ -130,7 +144,7 @@ def _container_record(container: Container, now: datetime, *, whole: bool) -> di
         "Labels": ",".join(f"{name}={value}" for name, value in container.spec.labels.items()),
         "Networks": container.spec.network,
         "Mounts": ",".join(mount.source or mount.target for mount in container.spec.mounts),
-        "Ports": "",
+        "Ports": ports_text(container.ports),
         "Size": "",
     }
 

@@ -19,7 +19,7 @@ _REGISTRIES = ("pull push login logout search").split()
 _FUNCTIONS = {
     **{verb: ("containers", verb) for verb in _CONTAINERS},
     "exec": ("containers", "exec_"), "container prune": ("containers", "prune"), "ps": ("listing", "ps"),
-    "images": ("listing", "images"), "stats": ("listing", "stats"), "network ls": ("listing", "networks"),
+    "port": ("networks", "port"), "images": ("listing", "images"), "stats": ("listing", "stats"), "network ls": ("listing", "networks"),
     "volume ls": ("listing", "volumes"), "load": ("images", "load"), "import": ("images", "import_"),
     "rmi": ("images", "rmi"), "tag": ("images", "tag"), "save": ("images", "save"), "history": ("images", "history"),
     "image prune": ("images", "prune"), **{f"image {verb}": ("inside", verb) for verb in _INSIDE}, **{verb: ("registries", verb) for verb in _REGISTRIES},
@@ -27,7 +27,7 @@ _FUNCTIONS = {
     "manifest inspect": ("registries", "manifest_inspect"), "inspect": ("system", "inspect"),
     "container inspect": ("system", "inspect"), "image inspect": ("system", "inspect"),
     "network inspect": ("system", "inspect"), "volume inspect": ("system", "inspect"),
-    "network create": ("system", "network_create"), "network rm": ("system", "network_rm"),
+    "network create": ("networks", "create"), "network rm": ("networks", "remove"),
     "volume create": ("system", "volume_create"), "volume rm": ("system", "volume_rm"),
     "volume prune": ("system", "volume_prune"), "events": ("system", "events"), "version": ("system", "version"),
     "info": ("system", "info"), "system reset": ("system", "reset"),

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tuicon.cli import inside_flags, limits, registry_flags, spec
+from tuicon.cli import inside_flags, limits, network_flags, registry_flags, spec
 from tuicon.cli.failure import Usage
 from tuicon.cli.words import add_flag, add_list
 from tuicon.terminal import DEFAULT_DETACH_KEYS
@@ -149,6 +149,12 @@ def _top(parser: argparse.ArgumentParser) -> None:
     _container(parser)
 
 
+def _port(parser: argparse.ArgumentParser) -> None:
+    _json(parser)
+    _container(parser)
+    parser.add_argument("port", nargs="?", default="", metavar="PORT[/PROTOCOL]", help="only this one")
+
+
 def _stats(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "-a", "--all", help="also those that do not run")
     add_flag(parser, "--no-stream", help="print once")
@@ -212,14 +218,6 @@ def _names_only(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="+", metavar="NAME")
 
 
-def _network_create(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--subnet", default="", metavar="CIDR", help="its addresses; default a free /24")
-    add_flag(parser, "--internal", help="no way out")
-    parser.add_argument("-d", "--driver", default="bridge", choices=("bridge",), help="kind of network")
-    add_list(parser, "--label", metavar="NAME=VALUE", help="set a label")
-    parser.add_argument("name", metavar="NAME")
-
-
 def _volume_create(parser: argparse.ArgumentParser) -> None:
     add_list(parser, "--label", metavar="NAME=VALUE", help="set a label")
     parser.add_argument("name", nargs="?", default="", metavar="NAME")
@@ -272,6 +270,7 @@ _CONTAINER_VERBS: dict[str, tuple[str, Add]] = {
     "exec": ("run a command in a running container", _exec),
     "attach": ("attach to a running container", _attach),
     "logs": ("show a container's output", _logs),
+    "port": ("show which ports of the host lead to a container", _port),
     "top": ("list a container's processes", _top),
     "stats": ("show the resource use of containers", _stats),
     "update": ("change limits and restart policies of containers, running ones at once", _update),
@@ -323,7 +322,7 @@ _GROUPS: dict[str, tuple[str, dict[str, tuple[str, Add]]]] = {
         "inspect": ("show a manifest or an index", registry_flags.remote),
     }),
     "network": ("work with networks", {
-        "ls": ("list networks", _listing), "inspect": _OTHER_VERBS["inspect"], "create": ("make a network", _network_create),
+        "ls": ("list networks", _listing), "inspect": _OTHER_VERBS["inspect"], "create": ("make a network", network_flags.create),
         "rm": ("remove networks", _names_only),
     }),
     "volume": ("work with volumes", {

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 from engine.model.container import ContainerSpec, LogOptions, Mount, RestartPolicy
 from engine.model.health import HealthCheck
 from tuicon.cli import isolation, limits
-from tuicon.cli.failure import Usage
+from tuicon.cli.failure import Usage, complain
 from tuicon.cli.words import add_flag, add_list, environment, labels, pairs
 from tuicon.model.units import parse_duration, parse_size
 
@@ -56,6 +57,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def _add_network_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--network", "--net", default="bridge", metavar="NETWORK",
         help="bridge, host, none, a network, or container:NAME")  # fmt: skip
+    add_list(
+        parser, "-p", "--publish", metavar="[[ADDRESS:]HOST:]PORT[/PROTOCOL]", help="publish a port or a range of ports"
+    )
+    add_flag(parser, "-P", "--publish-all", help="publish all exposed ports on free ports of the host")
+    add_list(parser, "--expose", metavar="PORT[/PROTOCOL]", help="say that it has a port or a range of ports")
     add_list(parser, "--add-host", metavar="NAME:ADDRESS", help="add a line to /etc/hosts")
     add_list(parser, "--dns", metavar="ADDRESS", help="use this name server")
     add_list(parser, "--dns-search", metavar="DOMAIN", help="use this search domain")
@@ -97,7 +103,21 @@ def spec_of(arguments: argparse.Namespace) -> ContainerSpec:
         log=_log_options(arguments), init=arguments.init, runtime=arguments.runtime,
         restart=parse_restart(arguments.restart), health=_health(arguments),
     )  # fmt: skip
-    return isolation.with_isolation(spec, arguments)
+    return isolation.with_isolation(_with_ports(spec, arguments), arguments)
+
+
+def _with_ports(spec: ContainerSpec, arguments: argparse.Namespace) -> ContainerSpec:
+    if not (arguments.publish or arguments.expose or arguments.publish_all):
+        return spec
+    from engine.api import parse_expose, parse_publish
+
+    if spec.network in ("host", "none"):
+        complain(f"warning: with --network {spec.network} there are no ports to publish")
+    return replace(
+        spec, ports=tuple(mapping for text in arguments.publish for mapping in parse_publish(text)),
+        exposed=tuple(port for text in arguments.expose for port in parse_expose(text)),
+        publish_all=arguments.publish_all,
+    )  # fmt: skip
 
 
 def _mounts(arguments: argparse.Namespace) -> tuple[Mount, ...]:

@@ -1,4 +1,4 @@
-"""Verbs on networks, volumes, events, the host and the whole."""
+"""Verbs on volumes, events, the host and the whole."""
 
 from __future__ import annotations
 
@@ -53,20 +53,6 @@ def _inspect_one(kinds: dict[str, Callable[[str], dict[str, Any]]], name: str) -
         except NotFound:
             continue
     raise NotFound(next(iter(kinds)) if len(kinds) == 1 else "object", name)
-
-
-def network_create(engine: Engine, arguments: argparse.Namespace) -> int:
-    """Tuicon network create."""
-    network = engine.networks.create(
-        arguments.name, subnet=arguments.subnet, internal=arguments.internal, labels=pairs(arguments.label)
-    )
-    print(network.id)
-    return 0
-
-
-def network_rm(engine: Engine, arguments: argparse.Namespace) -> int:
-    """Tuicon network rm."""
-    return each(arguments.names, engine.networks.remove)
 
 
 def volume_create(engine: Engine, arguments: argparse.Namespace) -> int:

@@ -21,6 +21,7 @@ from engine.model.usage import Usage
 from tuicon.backend import Backend
 from tuicon.model import tuning, units
 from tuicon.model.history import History
+from tuicon.model.ports import ports_text
 from tuicon.model.rows import Cell, Column, Row
 from tuicon.model.snapshot import Snapshot
 from tuicon.widgets.chart import Chart
@@ -148,7 +149,8 @@ class Detail(Vertical):
 
     def _title(self, container: Container | None) -> str:
         if container is not None:
-            return container.name
+            ports = ports_text(container.ports)
+            return f"{container.name}  {ports}" if ports else container.name
         return self._key[:19] if self._key else ""
 
     def _follow_logs(self, container: Container | None) -> None:

@@ -1,0 +1,140 @@
+"""Our nftables table in the kernel: put in force, looked at, taken away."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from engine.errors import NotSupported
+from engine.linux import files, nfnetlink
+from engine.model.network import Network, PublishedPort
+from engine.networks.rules import ruleset
+from engine.store.paths import Paths
+
+_INTERFACE = re.compile(r'"(tu[0-9a-z]+)"')
+_CONFIGURATION = Path("/proc/sys/net/ipv4/conf")
+_FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+_LOOKS, _PAUSE = 20, 0.05
+
+
+class Firewall:
+    """The rules of a state root; whoever changes them all holds the lock alone, and who changes a port shares it."""
+
+    def __init__(self, paths: Paths, published: Callable[[], Iterable[PublishedPort]]) -> None:
+        self._paths = paths
+        self._published = published
+
+    @property
+    def table(self) -> str:
+        """The name of our nftables table."""
+        return self._paths.host_name
+
+    @property
+    def lock(self) -> Path:
+        """The lock of the networks and their rules."""
+        return self._paths.lock("networks")
+
+    @property
+    def _ready_file(self) -> Path:
+        """Names the bridges for which the rules are in force since this boot."""
+        return self._paths.run / "rules"
+
+    def ready(self) -> tuple[str, ...]:
+        """Return the bridges for which the rules were put in force since this boot."""
+        try:
+            return tuple(self._ready_file.read_text().split())
+        except FileNotFoundError:
+            return ()
+
+    def is_ready(self, bridge: str) -> bool:
+        """Return whether a bridge is there with its rules; somebody may have flushed them."""
+        return Path("/sys/class/net", bridge).exists() and bridge in self.ready() and nfnetlink.has_table(self.table)
+
+    def apply(self, networks: tuple[Network, ...]) -> None:
+        """Make the rules what the networks and the published ports need; the lock is held.
+
+        Raises:
+            NotSupported: nftables cannot be used.
+        """
+        from engine.linux import nftables
+
+        if _FORWARDING.read_text().strip() != "1":
+            _FORWARDING.write_text("1")
+        try:
+            nftables.run(ruleset(self.table, tuple(item for item in networks if item.subnet), self._published()))
+        except nftables.RulesRefused as error:
+            raise NotSupported(
+                f"cannot set up NAT: {error.strerror}", hint="install nftables, or use --network host"
+            ) from error
+        files.write_atomic(self._ready_file, " ".join(item.bridge for item in networks if item.bridge).encode())
+
+    def remove(self) -> None:
+        """Remove the table."""
+        from engine.linux import nftables
+
+        nftables.delete_table("inet", self.table)
+        self._ready_file.unlink(missing_ok=True)
+
+    def connection(self, bridge: str) -> dict[str, str]:
+        """Return what a monitor needs to publish ports on a bridge: the table, and the lock of its rules.
+
+        The host's loopback reaches containers through a bridge that routes loopback addresses; the rules, which are in
+        force by now, keep containers from sending to them.
+        """
+        switch = _CONFIGURATION / bridge / "route_localnet"
+        if switch.read_text().strip() != "1":
+            switch.write_text("1")
+        return {"table": self.table, "lock": str(self.lock)}
+
+    def drop_ports(self, addresses: set[str]) -> None:
+        """Take the ports from the rules that lead to addresses whose container has ended."""
+        if not addresses:
+            return
+        with files.FileLock(self.lock):
+            stale = [element for element in self._ports() if nfnetlink.address_of(element) in addresses]
+            nfnetlink.delete(self.table, stale)
+
+    def _ports(self) -> list[tuple[str, bytes, bytes]]:
+        return [element for name in nfnetlink.PORT_MAPS for element in nfnetlink.dump(self.table, name)]
+
+    def is_stale(self, bridges: set[str]) -> bool:
+        """Return whether the rules of this boot are gone, name other bridges, or lead ports to nobody.
+
+        Raises:
+            OSError: nftables cannot be used.
+        """
+        from engine.linux import nftables
+
+        text = nftables.run("list ruleset inet")
+        start = text.find(f"table inet {self.table} {{")
+        named = set(_INTERFACE.findall(text[start : text.find("\n}", start)])) if start >= 0 else set()
+        return bool(named - bridges) or (start < 0 and bool(self.ready())) or self._has_stale_ports()
+
+    def _has_stale_ports(self) -> bool:
+        """Return whether ports lead to nobody, or are missing; asked again, since containers come and go meanwhile."""
+        for _ in range(_LOOKS):
+            with files.FileLock(self.lock):
+                found = {(key, value) for _, key, value in self._ports()}
+                wanted = {
+                    nfnetlink.port_element(one.protocol, one.host_ip, one.host_port, one.address, one.port)[1:]
+                    for one in self._published()
+                }
+            if found == wanted:
+                return False
+            time.sleep(_PAUSE)
+        return True
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return a sentence for each thing on this host that keeps containers from the network."""
+        from engine.linux import nftables
+
+        try:
+            drops = nftables.foreign_drops(self.table)
+        except OSError as error:
+            return (f"nftables cannot be used, so containers have no way out: {error.strerror}",)
+        return tuple(
+            f"table {table} drops forwarded traffic by policy; containers may have no way out, and published ports no way in"
+            for table in drops
+        )

@@ -1,0 +1,211 @@
+"""The published ports of one container: sockets that hold them on the host, and the elements that lead to it.
+
+A socket is bound for each port and never listened on, so that nobody else can have the port while the monitor lives,
+and a port that somebody has fails the start. The packets never come to it: nftables rewrites their destination before.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import resource
+import socket
+
+from engine.linux import files, nfnetlink, procfs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Document = dict[str, Any]
+
+_TYPES = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "sctp": socket.SOCK_STREAM}
+_LOWEST_HELD = 4096
+_FEW = 128
+
+
+class Ports:
+    """Holds the ports from the first start to the monitor's end, and lets them lead to the container while it runs.
+
+    Attributes:
+        published: What is in force, in the shape of engine.model.network.PublishedPort.
+    """
+
+    def __init__(self, settings: Document) -> None:
+        network: Document = settings.get("network") or {}
+        self._wanted: list[Document] = network.get("ports") or []
+        self._table = str(network.get("table") or "")
+        self._lock = str(network.get("lock") or "")
+        self._address = str(network["endpoints"][0]["address"]) if self._wanted else ""
+        self._running = os.path.dirname(str(settings["state"]))
+        self._held: list[int] = []
+        self._is_open = False
+        self.published: list[Document] = []
+
+    def hold(self) -> None:
+        """Take the ports on the host; those that are held stay so.
+
+        Raises:
+            OSError: With a sentence that names the port, and who has it.
+        """
+        if self._held or not self._wanted:
+            return
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        is_many = len(self._wanted) > _FEW
+        if is_many:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        try:
+            for wanted in self._wanted:
+                fd, host_port = self._take(wanted)
+                self._held.append(_move_up(fd) if is_many else fd)
+                self.published.append({
+                    "host_ip": wanted["host_ip"] or "0.0.0.0",  # noqa: S104 - docker's word for all
+                    "host_port": host_port, "address": self._address, "port": wanted["port"],
+                    "protocol": wanted["protocol"],
+                })  # fmt: skip
+        except OSError as error:
+            self.release()
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                text = f"{len(self._wanted)} ports are more than this host's limit of open files allows"
+                raise OSError(error.errno, text) from error
+            raise
+        finally:
+            if is_many:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    def _take(self, wanted: Document) -> tuple[int, int]:
+        """Bind the first free port of a mapping; return the socket's descriptor and the port."""
+        protocol, host_ip = str(wanted["protocol"]), str(wanted["host_ip"])
+        for number in range(int(wanted["first"]), int(wanted["last"]) + 1):
+            try:
+                return _bind(protocol, host_ip, number)
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE and number < int(wanted["last"]):
+                    continue
+                named = f"{host_ip or '0.0.0.0'}:{wanted['first']}/{protocol}"  # noqa: S104 - as docker prints it
+                raise OSError(error.errno, f"cannot publish port {named}: {self._reason(error, wanted)}") from error
+        raise OSError(errno.EINVAL, "a range of ports is empty")
+
+    def _reason(self, error: OSError, wanted: Document) -> str:
+        if error.errno == errno.EADDRNOTAVAIL:
+            return "this host does not have the address"
+        if error.errno != errno.EADDRINUSE:
+            return error.strerror or str(error)
+        if wanted["first"] != wanted["last"]:
+            return f"all ports up to {wanted['last']} are in use"
+        key = nfnetlink.port_element(wanted["protocol"], wanted["host_ip"], wanted["first"], self._address, 0)
+        holder = self._container_with(key[1]) or procfs.holder_of_port(wanted["protocol"], int(wanted["first"]))
+        return f"it is in use by {holder}" if holder else "it is in use"
+
+    def open(self) -> None:
+        """Let the ports lead to the container.
+
+        Raises:
+            OSError: A port leads to another container that runs, or the rules are gone.
+        """
+        if not self.published:
+            return
+        elements = self._elements()
+        with files.FileLock(self._lock, shared=True):  # else somebody who writes all rules anew would miss these
+            self._is_open = True
+            try:
+                nfnetlink.add(self._table, elements)
+            except FileExistsError:
+                stale = self._stale(elements)
+                nfnetlink.add(self._table, elements, instead=stale)
+            except FileNotFoundError:
+                text = "cannot publish ports: the nftables rules are gone; mend them with: tuicon system check --repair"
+                raise OSError(errno.ENOENT, text) from None
+
+    def _stale(self, elements: list[nfnetlink.Element]) -> list[nfnetlink.Element]:
+        """Return the elements that stand in the way and lead to nobody any more.
+
+        Raises:
+            OSError: One leads to a container that runs.
+        """
+        keys = {element[1] for element in elements}
+        stale = [element for name in nfnetlink.PORT_MAPS for element in nfnetlink.dump(self._table, name)
+            if element[1] in keys]  # fmt: skip
+        for element in stale:
+            holder = self._container_with(element[1])
+            if holder:
+                raise OSError(errno.EADDRINUSE, f"cannot publish a port: it leads to {holder} already")
+        return stale
+
+    def _container_with(self, key: bytes) -> str:
+        """Return "container NAME" of the other container that runs and has a port; empty when none has."""
+        directory = os.path.dirname(self._running)
+        for name in os.listdir(directory):
+            try:
+                state: Document = json.loads(files.read_file(f"{directory}/{name}/state.json"))
+            except (OSError, ValueError):
+                continue
+            if name == os.path.basename(self._running) or not _is_used(state):
+                continue
+            if any(element[1] == key for element in elements_of(state.get("ports") or [])):
+                return f"container {state.get('name') or name[:12]}"
+        return ""
+
+    def close(self) -> None:
+        """Let the ports lead nowhere; they stay held."""
+        if not self._is_open:
+            return
+        wanted = set(self._elements())
+        with files.FileLock(self._lock, shared=True):
+            found = [element for name in nfnetlink.PORT_MAPS for element in nfnetlink.dump(self._table, name)]
+            nfnetlink.delete(self._table, [element for element in found if element in wanted])
+        self._is_open = False
+
+    def release(self) -> None:
+        """Give the ports back to the host."""
+        for fd in self._held:
+            os.close(fd)
+        self._held.clear()
+        self.published.clear()
+
+    def _elements(self) -> list[nfnetlink.Element]:
+        return elements_of(self.published)
+
+
+def elements_of(published: list[Document]) -> list[nfnetlink.Element]:
+    """Return the elements of the maps that published ports need."""
+    return [
+        nfnetlink.port_element(port["protocol"], port["host_ip"], port["host_port"], port["address"], port["port"])
+        for port in published
+    ]
+
+
+def _is_used(state: Document) -> bool:
+    """Return whether the container of a state record, or its monitor, lives."""
+    return any(
+        procfs.is_same_process(int(state[f"{who}pid"]), int(state[f"{who}{start}"]))
+        for who, start in (("", "pid_start"), ("monitor_", "start"))
+    )
+
+
+def _bind(protocol: str, host_ip: str, port: int) -> tuple[int, int]:
+    """Bind a socket; return its descriptor and the port.
+
+    A kernel without SCTP has nobody who could take its ports, so there is nothing to hold: the descriptor is that of a
+    socket that is not bound.
+    """
+    number = socket.IPPROTO_SCTP if protocol == "sctp" else 0
+    try:
+        channel = socket.socket(socket.AF_INET, _TYPES[protocol] | socket.SOCK_CLOEXEC, number)
+    except OSError as error:
+        if protocol != "sctp" or not port or error.errno != errno.EPROTONOSUPPORT:
+            raise
+        return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), port
+    with channel:
+        channel.bind((host_ip, port))
+        found = int(channel.getsockname()[1])
+        return channel.detach(), found
+
+
+def _move_up(fd: int) -> int:
+    """Move a descriptor out of the low numbers, which the container's first process is limited to."""
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _LOWEST_HELD)
+    os.close(fd)
+    return moved
