@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tuicon.cli import limits, registry_flags, spec
+from tuicon.cli import copying, limits, registry_flags, spec
 from tuicon.cli.failure import Usage
 from tuicon.cli.words import add_flag, add_list
 from tuicon.terminal import DEFAULT_DETACH_KEYS
@@ -273,6 +273,7 @@ _CONTAINER_VERBS: dict[str, tuple[str, Add]] = {
     "top": ("list a container's processes", _top),
     "stats": ("show the resource use of containers", _stats),
     "update": ("change the limits of containers, running ones at once", _update),
+    "cp": ("copy files into or out of a container", copying.add_cp),
 }
 _IMAGE_VERBS: dict[str, tuple[str, Add]] = {
     "load": ("load images from an archive", _load),
