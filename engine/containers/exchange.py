@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from engine.model.change import Copied
+from engine.model.change import Change, Copied
 
 if TYPE_CHECKING:
     from engine.containers.records import Registry
@@ -75,6 +75,14 @@ class Exchange:
                 copied = copy.copy_out_archive(view, path, target.write, follow_link=follow_link)
         self._journal.append("container", "archive-path", container_id, self._name(container_id), path=path)
         return copied
+
+    def diff(self, ref: str) -> tuple[Change, ...]:
+        """Return what a container changed in its root file system, volumes left out; sorted by path."""
+        from engine.containers import diff
+
+        record = self._registry.record(self._registry.resolve(ref))
+        with self._views.image(record) as image_fd, self._views.upper(record) as upper_fd:
+            return tuple(found.change for found in diff.changes(upper_fd, image_fd))
 
     def _name(self, container_id: str) -> str:
         return self._registry.record(container_id).name

@@ -13,6 +13,7 @@ from engine.containers.launch import Launcher
 from engine.containers.lifecycle import Lifecycle
 from engine.containers.records import Known, Record, Registry
 from engine.images.tar import Entry
+from engine.linux import inside
 from engine.store import records
 from engine.store.paths import Paths
 
@@ -119,6 +120,15 @@ class Views:
         """Open the root of a container's image, which nobody can write."""
         lower = self._creator.overlay(record)["lower"]
         fd = self._launcher.view({"lower": lower, "place": str(self._paths.trash)})
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def upper(self, record: Record) -> Iterator[int]:
+        """Open the directory of what a container changed, in overlay form."""
+        fd = inside.open_root(self._creator.overlay(record)["upper"])
         try:
             yield fd
         finally:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import TYPE_CHECKING
 
+from tuicon.cli import output
 from tuicon.cli.failure import Usage, complain
 from tuicon.cli.words import add_flag
 from tuicon.model import units
@@ -42,6 +44,24 @@ def cp(engine: Engine, arguments: argparse.Namespace) -> int:
             keeps_owners=arguments.archive, follow_link=arguments.follow_link,
         )  # fmt: skip
     _tell(copied, arguments.target, is_quiet=arguments.quiet)
+    return 0
+
+
+def add_diff(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of diff."""
+    add_flag(parser, "--json", help="print JSON")
+    parser.add_argument("container", metavar="CONTAINER")
+
+
+def diff(engine: Engine, arguments: argparse.Namespace) -> int:
+    """Tuicon diff."""
+    changes = engine.containers.diff(arguments.container)
+    if arguments.json:
+        shown = [(change.kind, os.fsencode(change.path).decode(errors="replace")) for change in changes]
+        output.as_json([{"kind": kind, "path": path} for kind, path in shown])
+        return 0
+    for change in changes:
+        sys.stdout.buffer.write(os.fsencode(f"{change.kind} {change.path}\n"))
     return 0
 
 
