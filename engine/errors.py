@@ -8,6 +8,7 @@ EngineError                     str() is one plain sentence; .hint says what to 
 ├── NotPermitted                a privilege is missing
 ├── NotSupported                this kernel cannot do it
 ├── ImageError                  an archive, manifest or layer is damaged, hostile or of an unknown kind
+├── CopyFailed                  a file cannot be read or written while it is copied
 ├── RegistryError               a registry cannot be reached, refuses, or answers what it must not
 │   └── NotAuthorized           it wants credentials, or others than it got
 ├── StartFailed                 the container's process could not be started
@@ -83,6 +84,12 @@ class NotSupported(EngineError):
 
 class ImageError(EngineError):
     """An archive, manifest or layer is damaged, hostile or of an unknown kind."""
+
+    exit_code = 1
+
+
+class CopyFailed(EngineError):
+    """A file cannot be read or written while it is copied into or out of a container."""
 
     exit_code = 1
 

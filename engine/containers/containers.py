@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from engine.containers.exchange import Exchange
 from engine.containers.records import Registry
 from engine.errors import Conflict, InvalidArgument, NotFound, NotSupported, StoreError
 from engine.model.container import Container, ContainerSpec, ExecSpec, LogEntry, Process, RestartPolicy
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from engine.containers.lifecycle import Lifecycle
     from engine.containers.session import Session
     from engine.containers.usage import Sampler
+    from engine.containers.views import Views
     from engine.images.images import ImageStore
     from engine.networks.networks import NetworkStore
     from engine.volumes.volumes import VolumeStore
@@ -53,7 +55,7 @@ class Rooms(Protocol):
         ...
 
 
-class Containers:
+class Containers(Exchange):
     """Create, run, watch and retune containers. A ref is a name, an id, or a unique prefix of an id."""
 
     def __init__(self, paths: Paths, journal: Journal, registry: Registry, rooms: Rooms, launcher: Launcher) -> None:
@@ -79,6 +81,12 @@ class Containers:
             self._paths, self._journal, self._registry, self._creator, self._launcher, self._rooms.networks,
             self._rooms.volumes,
         )  # fmt: skip
+
+    @cached_property
+    def _views(self) -> Views:  # type: ignore[override] # made when it is first used
+        from engine.containers.views import Views
+
+        return Views(self._paths, self._registry, self._creator, self._lifecycle, self._launcher)
 
     @property
     def checker(self) -> Check:

@@ -286,6 +286,17 @@ class Creator:
             if owner != (0, 0):
                 os.chown(directory / name, *owner)
 
+    def overlay(self, record: Record) -> dict[str, Any]:
+        """Return the directories of a container's root file system, as the overlay's options name them."""
+        directory, image = self._paths.container(record.id), self._images.get(record.image_id)
+        lower = [str(path) for path in self._images.lower_directories(image)]
+        return {"lower": lower, "upper": str(directory / "upper"), "work": str(directory / "work")}
+
+    def mounts(self, record: Record) -> list[dict[str, Any]]:
+        """Return the mounts of a container's own files, binds and volumes, those whose source is there."""
+        found = (bind for bind in (*self._files(record), *self._binds(record)) if Path(bind.source).exists())
+        return runtime_config.bind_mounts(tuple(found))
+
     def _monitor(self, record: Record, image: Image, network: dict[str, Any], leases: list[str]) -> dict[str, Any]:
         directory, running = self._paths.container(record.id), self._paths.running(record.id)
         return {
@@ -293,11 +304,7 @@ class Creator:
             "name": record.name,
             "image": record.image,
             "rootfs": str(running / "rootfs"),
-            "overlay": {
-                "lower": [str(path) for path in self._images.lower_directories(image)],
-                "upper": str(directory / "upper"),
-                "work": str(directory / "work"),
-            },
+            "overlay": self.overlay(record),
             "cgroup": cgroup_name(self._paths, record.id, record.spec.cgroup_parent),
             "log": log_settings.settings_of(record, image, directory / "log.json"),
             "exit": str(directory / "exit.json"),

@@ -9,10 +9,11 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from engine.errors import CommandNotExecutable, CommandNotFound, LauncherLost, StartFailed
+from engine.errors import CommandNotExecutable, CommandNotFound, LauncherLost, NotSupported, StartFailed
 from engine.sandbox import protocol, sealed
 
 _CHANNEL = 3
@@ -66,19 +67,47 @@ class Launcher:
             StartFailed: The process could not be started (CommandNotFound, CommandNotExecutable).
             LauncherLost: The launcher or the monitor died meanwhile.
         """
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        ours = self._request(request, *held)
         with ours:
-            fds = [theirs.fileno(), *(item.fileno() for item in held)]
+            return int(_checked(request, ours.recv(1 << 16))["pid"])
+
+    def view(self, request: dict[str, Any]) -> int:
+        """Return the descriptor of a root directory (see engine.sandbox.view).
+
+        Raises:
+            NotSupported: It cannot be mounted.
+            LauncherLost: The launcher died meanwhile.
+        """
+        with self._request({**request, "action": "view"}) as ours:
+            data, fds = protocol.receive_message(ours)
+        try:
+            _checked(request, data)
+        except StartFailed as error:
+            raise NotSupported(f"the container's files cannot be reached: {error}") from error
+        return fds[0]
+
+    @contextlib.contextmanager
+    def held(self, version: int, paths: dict[str, str]) -> Iterator[None]:
+        """Keep a cgroup frozen; it thaws at the end, and when this process dies."""
+        request = {"action": "hold", "version": version, "paths": paths}
+        with self._request(request) as ours:
+            _checked(request, ours.recv(1 << 16))
+            try:
+                yield
+            finally:
+                ours.shutdown(socket.SHUT_WR)
+                ours.recv(1)  # the other end closes when all is thawed
+
+    def _request(self, request: dict[str, Any], *held: Descriptor) -> socket.socket:
+        """Send a request; return the socket on which the answer comes."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        try:
             with theirs:
-                self._send(json.dumps(request).encode(), fds)
-            data = ours.recv(1 << 16)
-        if not data:
-            raise LauncherLost("the container's monitor died before it answered")
-        answer = json.loads(data)
-        if not answer["ok"]:
-            failure = _FAILURES.get(answer["kind"], StartFailed)
-            raise failure(answer["message"], errno=answer["errno"], container_id=str(request.get("id", "")))
-        return int(answer["pid"])
+                self._send(json.dumps(request).encode(), [theirs.fileno(), *(item.fileno() for item in held)])
+        except BaseException:
+            ours.close()
+            raise
+        return ours
 
     def _send(self, data: bytes, fds: list[int]) -> None:
         with self._lock:
@@ -122,3 +151,19 @@ class Launcher:
             if view >= 0:
                 os.close(view)
         self._channel = ours
+
+
+def _checked(request: dict[str, Any], data: bytes) -> dict[str, Any]:
+    """Return an answer.
+
+    Raises:
+        StartFailed: It says that something failed.
+        LauncherLost: There is none.
+    """
+    if not data:
+        raise LauncherLost("the container's monitor died before it answered")
+    answer: dict[str, Any] = json.loads(data)
+    if not answer["ok"]:
+        failure = _FAILURES.get(answer["kind"], StartFailed)
+        raise failure(answer["message"], errno=answer["errno"], container_id=str(request.get("id", "")))
+    return answer

@@ -397,6 +397,12 @@ class Lifecycle:
         if state:
             _wait_process(state.monitor_pid, state.monitor_start, time.monotonic() + _ENDS_WITHIN)
 
+    def wait_for_monitor(self, container_id: str) -> None:
+        """Wait until all processes of a container that has ended are gone; its lock is held."""
+        state = self._registry.state(container_id)
+        if state and not state.is_alive and state.status != "restarting":
+            self._wait_for_monitor(state)
+
     def wants_start_at_boot(self, known: Known) -> bool:
         """Return whether a container's restart policy has it started when the host was booted."""
         if known.status.is_alive or known.status is Status.CREATED:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import ImageError
 from engine.images import tar
 from engine.images.tar import Entry, Readable, TarReader
-from engine.linux import inside
+from engine.linux import files, inside
 
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
@@ -218,11 +218,7 @@ class _Unpacker:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(name, flags, 0o600, dir_fd=parent)
         try:
-            if entry.sparse is None:
-                for chunk in reader.content():
-                    _write_all(fd, chunk)
-            else:
-                _write_sparse(fd, entry, reader)
+            write_content(fd, entry, reader.content())
             os.fchown(fd, entry.uid, entry.gid)
             os.fchmod(fd, entry.mode)
             self._set_xattrs(fd, entry)
@@ -269,17 +265,16 @@ class _Unpacker:
                 os.close(fd)
 
 
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
-def _write_sparse(fd: int, entry: Entry, reader: TarReader) -> None:
-    regions = iter(entry.sparse or ())
+def write_content(fd: int, entry: Entry, parts: Iterator[bytes]) -> None:
+    """Write what an archive has of a regular file into a new one; holes stay holes."""
+    if entry.sparse is None:
+        for part in parts:
+            files.write_all(fd, part)
+        return
+    regions = iter(entry.sparse)
     offset, left = 0, 0
-    for chunk in reader.content():
-        view = memoryview(chunk)
+    for part in parts:
+        view = memoryview(part)
         while view:
             while not left:
                 offset, left = next(regions)

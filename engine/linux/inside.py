@@ -14,6 +14,7 @@ from engine.linux import syscalls
 
 _INSIDE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 _TRIES = 64
+_MOST_LINKS = 40
 
 
 def open_root(path: str | os.PathLike[str]) -> int:
@@ -42,6 +43,72 @@ def open_inside(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
                 error.filename = path
                 raise
     raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), path)
+
+
+def open_beneath(root_fd: int, path: str, flags: int) -> int:
+    """Open a path below a directory of which no part is a symbolic link; return an fd (close-on-exec).
+
+    Raises:
+        OSError: As os.open; ELOOP for a link, EXDEV for a path that leads out.
+    """
+    resolve = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
+    for _ in range(_TRIES):
+        try:
+            return syscalls.openat2(root_fd, os.fsencode(path) or b".", flags, 0, resolve)
+        except OSError as error:
+            if error.errno != errno.EAGAIN:
+                error.filename = path
+                raise
+    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), path)
+
+
+def open_item(directory_fd: int, name: str) -> int:
+    """Open what a name in a directory stands for, a link itself, to look at it (O_PATH)."""
+    return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory_fd)
+
+
+def is_mount(directory_fd: int, name: str) -> bool:
+    """Return whether something is mounted on a name in a directory; outside our mount namespace no call refuses that."""
+    flags, resolve = os.O_PATH | os.O_NOFOLLOW, syscalls.RESOLVE_NO_XDEV | syscalls.RESOLVE_NO_MAGICLINKS
+    try:
+        os.close(syscalls.openat2(directory_fd, os.fsencode(name), flags, 0, resolve))
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.ENOENT):
+            raise
+        return error.errno == errno.EXDEV
+    return False
+
+
+def reopen(item_fd: int, flags: int) -> int:
+    """Open what an O_PATH fd stands for, to read or write it; nothing can have taken its place."""
+    return os.open(f"/proc/self/fd/{item_fd}", flags | os.O_CLOEXEC)
+
+
+def find(root_fd: int, path: str) -> tuple[int, str]:
+    """Return an fd of the directory in which a path ends, and the name there: links, the last one too, are followed.
+
+    The name may be missing; it is "." when the path ends in a directory's "/", "." or "..".
+
+    Raises:
+        OSError: As os.open; ELOOP after too many links.
+    """
+    for _ in range(_MOST_LINKS):
+        parent, _, name = path.rpartition("/")
+        if name in ("", ".", ".."):
+            return open_inside(root_fd, path, os.O_PATH | os.O_DIRECTORY), "."
+        parent_fd = open_inside(root_fd, parent or "/", os.O_PATH | os.O_DIRECTORY)
+        try:
+            link = os.readlink(name, dir_fd=parent_fd)
+        except FileNotFoundError:
+            return parent_fd, name
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                os.close(parent_fd)
+                raise
+            return parent_fd, name
+        os.close(parent_fd)
+        path = link if link.startswith("/") else f"{parent}/{link}"
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
 
 
 def make_directories(root_fd: int, path: str, mode: int = 0o755, uid: int = 0, gid: int = 0) -> int:

@@ -170,6 +170,12 @@ def capset(effective: int, permitted: int, inheritable: int) -> None:
     _call(_CAPSET, header, data)
 
 
+def setfsid(uid: int, gid: int) -> None:
+    """Set the ids with which the calling thread makes files; the calls say nothing of failure."""
+    libc.setfsgid(gid)
+    libc.setfsuid(uid)
+
+
 def close_range_on_exec(first: int) -> None:
     """Mark all file descriptors from `first` on close-on-exec."""
     _call(_CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(0xFFFFFFFF), ctypes.c_uint(4))

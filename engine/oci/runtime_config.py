@@ -290,6 +290,11 @@ def _bind(bind: Bind, place: Place) -> Document:
     return mount
 
 
+def bind_mounts(binds: tuple[Bind, ...]) -> list[Document]:
+    """Return the mounts of binds alone, by depth."""
+    return [_bind(bind, Place("", "")) for bind in sorted(binds, key=lambda bind: bind.target.count("/"))]
+
+
 def _tmpfs(mount: Mount) -> Document:
     named = {option.partition("=")[0].removeprefix("no") for option in mount.options}
     defaults = [option for option in (*_QUIET, "mode=1777") if option.partition("=")[0].removeprefix("no") not in named]

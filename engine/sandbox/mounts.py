@@ -44,10 +44,13 @@ def fd_path(fd: int) -> str:
 def mount_overlay(target: str, lower: list[str], upper: str, work: str, userns_fd: int = -1) -> None:
     """Mount an overlay on `target`; layers are named by fd, so neither length nor characters matter.
 
+    A directory that is renamed is copied and a file that changes is copied whole, so that the upper directory alone
+    says what changed (overlayfs.rst, "redirect_dir" and "metacopy").
+
     Args:
         target: A directory.
         lower: Layer directories, top first.
-        upper: Where changes go.
+        upper: Where changes go; empty for an overlay that cannot be written, which has at least two layers.
         work: An empty directory on the same file system.
         userns_fd: With a user namespace, the layers and the upper directory show owners as seen from it.
     """
@@ -55,16 +58,16 @@ def mount_overlay(target: str, lower: list[str], upper: str, work: str, userns_f
     fds: list[int] = []
     try:
         fds += [_mapped(path, userns_fd) if userns_fd >= 0 else os.open(path, flags) for path in lower]
+        options = f"redirect_dir=off,metacopy=off,lowerdir={':'.join(map(fd_path, fds))}"
         if userns_fd >= 0:  # upper and work must share one mount, so both come from a view of their parent
             _attach(fds, target)
             view = _mapped(os.path.dirname(upper), userns_fd)
             fds.append(view)
             _attach([view], target)
             fds += [os.open(os.path.basename(path), flags, dir_fd=view) for path in (upper, work)]
-        else:
+        elif upper:
             fds += [os.open(path, flags) for path in (upper, work)]
-        lowers, upper_path, work_path = [fd_path(fd) for fd in fds[: len(lower)]], fd_path(fds[-2]), fd_path(fds[-1])
-        options = f"lowerdir={':'.join(lowers)},upperdir={upper_path},workdir={work_path}"
+        options += f",upperdir={fd_path(fds[-2])},workdir={fd_path(fds[-1])}" if upper else ""
         syscalls.mount("overlay", target, "overlay", 0, options)
     except OSError as error:
         raise MountError(error, "the root file system") from error

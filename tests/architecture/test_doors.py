@@ -17,8 +17,10 @@ HEAVY_ON_START = {"dataclasses", "typing", "pathlib", "subprocess", "logging", "
     "shutil", "contextlib", "msgspec", "pyroute2", "engine.model", "engine.errors"}  # fmt: skip
 # Modules that handle roots of containers, layers or volumes. What they call takes a descriptor (dir_fd, a name that ends
 # in "fd" or stands in _DESCRIPTORS, or /proc/self/fd); the functions below take a path, for the reason beside them.
-HANDLE_ROOTS = ("engine/sandbox/", "engine/images/unpack.py", "engine/images/analyse/reading.py", "engine/volumes/volumes.py", "engine/containers/top.py",
-    "engine/containers/copy.py", "engine/containers/diff.py")  # fmt: skip
+HANDLE_ROOTS = ("engine/sandbox/", "engine/images/unpack.py", "engine/images/analyse/reading.py", "engine/images/tree.py",
+    "engine/volumes/volumes.py", "engine/containers/top.py", "engine/containers/copy.py", "engine/containers/diff.py",
+    "engine/containers/extract.py", "engine/containers/commit.py", "engine/containers/exchange.py",
+    "engine/linux/owner.py")  # fmt: skip
 TAKE_PATHS = {
     "engine/sandbox/init.py:open_trees": "the root file system's own directory, before anything is entered",
     "engine/sandbox/init.py:_open_root": "the root file system's own directory, in a mount namespace that is the host's copy",
@@ -54,6 +56,8 @@ TAKE_PATHS = {
     "engine/sandbox/identity.py:own_user_namespace": "the host's /proc",
     "engine/sandbox/namespaces.py:*": "namespaces in the host's /proc, or named by the OCI config",
     "engine/sandbox/spawn.py:_set_oom_score": "the host's /proc",
+    "engine/sandbox/view.py:_mount": "a directory of the state root, in a mount namespace that is the host's copy",
+    "engine/images/tree.py:_xattrs": "a descriptor by its name in /proc/self/fd",
     "engine/sandbox/launcher.py:*": "before any container",
     "engine/sandbox/monitor.py:*": "the bundle: records, locks and sockets of the state root",
     "engine/sandbox/ports.py:*": "the records of the state root, and the null device on the host",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -46,12 +47,17 @@ def test_starts_and_entries_name_no_path_of_the_container(watched: Path, engine:
         assert finish(engine, spec("true", read_only=True, tty=tty))[0] == 0
         container = engine.containers.run(spec("sleep", "1000", mounts=mounts, tty=tty))
         assert executed(engine, container.id, "true", user="daemon", workdir="/other/new", tty=tty)[0] == 0
+        for _ in ("running", "stopped"):
+            engine.containers.copy_in(container.id, str(shared), "/made")
+            engine.containers.copy_out(container.id, "/made", io.BytesIO())
+            engine.containers.stop(container.id, timeout=0)
     lines = watched.read_text().splitlines()
     assert {line for line in lines if line.startswith("wrong")} == set()
     assert {"inside: os.exec", "inside: os.chdir", "inside: open"} <= set(lines), "nothing was watched"
 
 
 def test_layers_volumes_and_processes_are_read_by_descriptor(engine: Engine, root: Path) -> None:
+    root.joinpath("reports").touch()
     watch.watch(str(root), _report)
     _listeners.append(_reports.append)
     try:
@@ -64,6 +70,9 @@ def test_layers_volumes_and_processes_are_read_by_descriptor(engine: Engine, roo
         container = engine.containers.run(spec("sleep", "1000", image=image, mounts=(Mount("volume", "/data", "up"),)))
         assert engine.containers.top(container.id)[0].command == "sleep 1000"
         assert engine.volumes.size("up") >= 0
+        for path in ("/data", "/etc"):
+            engine.containers.copy_in(container.id, str(root / "reports"), path)
+            engine.containers.copy_out(container.id, path, str(root / "out"))
         engine.containers.remove(container.id, force=True)
         engine.volumes.remove("up")
         engine.images.remove(image, force=True)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _CONTAINERS = ("run create start stop restart kill pause unpause rename wait rm attach logs top update").split()
 _INSIDE = ("layers tree diff waste advice cat extract shared").split()
+_COPYING = ("cp", "diff")
 _REGISTRIES = ("pull push login logout search").split()
 _FUNCTIONS = {
     **{verb: ("containers", verb) for verb in _CONTAINERS},
@@ -33,7 +34,7 @@ _FUNCTIONS = {
     "info": ("system", "info"), "system reset": ("system", "reset"),
     "system check": ("system", "check"), "system boot": ("system", "boot"), "system unit": ("system", "unit"),
     "system shutdown": ("system", "shutdown"), "system df": ("system", "disk_usage"), "demo": ("system", "demo"),
-    "completion": ("system", "completion"), "__complete": ("system", "complete"),
+    **{verb: ("copying", verb) for verb in _COPYING}, "completion": ("system", "completion"), "__complete": ("system", "complete"),
 }  # fmt: skip
 _ANYBODY = frozenset({"version", "completion"})
 _STARTING = frozenset({"run", "exec", "start"})

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tuicon.cli import inside_flags, limits, network_flags, registry_flags, spec
+from tuicon.cli import copying, inside_flags, limits, network_flags, registry_flags, spec
 from tuicon.cli.failure import Usage
 from tuicon.cli.words import add_flag, add_list
 from tuicon.terminal import DEFAULT_DETACH_KEYS
@@ -274,6 +274,8 @@ _CONTAINER_VERBS: dict[str, tuple[str, Add]] = {
     "top": ("list a container's processes", _top),
     "stats": ("show the resource use of containers", _stats),
     "update": ("change limits and restart policies of containers, running ones at once", _update),
+    "cp": ("copy files into or out of a container", copying.add_cp),
+    "diff": ("list what a container changed in its files", copying.add_diff),
 }
 _IMAGE_VERBS: dict[str, tuple[str, Add]] = {
     "load": ("load images from an archive", _load),

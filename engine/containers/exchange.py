@@ -1,0 +1,88 @@
+"""What goes into the files of containers and what comes out of them: copy, diff."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from engine.model.change import Change, Copied
+
+if TYPE_CHECKING:
+    from engine.containers.records import Registry
+    from engine.containers.views import Views
+    from engine.store.journal import Journal
+
+
+class Exchange:
+    """The half of `Containers` that works on files.
+
+    A container need not run; while its files are copied, nobody can start, pause or remove it.
+    """
+
+    _journal: Journal
+    _registry: Registry
+    _views: Views
+
+    def copy_in(self, ref: str, source: Path | str | BinaryIO, path: str, *, follow_link: bool = False) -> Copied:
+        """Copy into a container by docker's rules; owners, modes and times are kept.
+
+        Args:
+            ref: The container.
+            source: A path on the host, or a tar stream to put into a directory. "/." at the end of a path means the
+                directory's content; pass text, for a Path loses it.
+            path: The path in the container; a relative one begins at its root.
+            follow_link: Whether a source that is a link stands for what it leads to.
+
+        Raises:
+            CopyFailed: The paths do not fit each other, or something cannot be read or written.
+            ImageError: The stream is damaged.
+        """
+        from engine.containers import copy
+
+        container_id = self._registry.resolve(ref)
+        with self._views.root(container_id) as view:
+            if isinstance(source, Path | str):
+                copied = copy.copy_in(view, str(source), path, follow_link=follow_link)
+            else:
+                copied = copy.copy_in_archive(view, source, path)
+        self._journal.append("container", "extract-to-dir", container_id, self._name(container_id), path=path)
+        return copied
+
+    def copy_out(
+        self, ref: str, path: str, target: Path | str | BinaryIO, *, keeps_owners: bool = False,
+        follow_link: bool = False,
+    ) -> Copied:  # fmt: skip
+        """Copy out of a container by docker's rules.
+
+        Args:
+            ref: The container.
+            path: The path in the container; "/." at its end means the directory's content.
+            target: A path on the host, or a stream that gets a tar archive.
+            keeps_owners: Whether files on the host keep their owners, set-id bits and capabilities, and devices come
+                along; else they become ours. An archive has it all.
+            follow_link: Whether a path that is a link stands for what it leads to.
+
+        Raises:
+            CopyFailed: The paths do not fit each other, or something cannot be read or written.
+        """
+        from engine.containers import copy
+
+        container_id = self._registry.resolve(ref)
+        with self._views.root(container_id) as view:
+            if isinstance(target, Path | str):
+                copied = copy.copy_out(view, path, str(target), keeps_owners=keeps_owners, follow_link=follow_link)
+            else:
+                copied = copy.copy_out_archive(view, path, target.write, follow_link=follow_link)
+        self._journal.append("container", "archive-path", container_id, self._name(container_id), path=path)
+        return copied
+
+    def diff(self, ref: str) -> tuple[Change, ...]:
+        """Return what a container changed in its root file system, volumes left out; sorted by path."""
+        from engine.containers import diff
+
+        record = self._registry.record(self._registry.resolve(ref))
+        with self._views.image(record) as image_fd, self._views.upper(record) as upper_fd:
+            return tuple(found.change for found in diff.changes(upper_fd, image_fd))
+
+    def _name(self, container_id: str) -> str:
+        return self._registry.record(container_id).name

@@ -1,0 +1,64 @@
+"""What a container changed, beside what docker says of the same commands."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from engine.api import Engine
+from engine.images import demo
+from engine.model.container import Mount
+from tests.bench import private_dockerd
+from tests.kernel.test_command_line import tuicon
+from tests.kernel.test_copy import run
+from tests.kernel.test_lifecycle import spec
+
+SCRIPT = """
+mkdir -p /new/deep/er; touch /new/deep/file; echo more >>/etc/passwd; rm /etc/os-release; rm /bin/cat
+rm -r /root; mkdir -m 700 /root; touch /root/kept; rmdir /run; chmod 700 /tmp; mkdir /tmp/inside
+touch /gone; rm /gone; mkdir /was; rmdir /was; mv /etc/group /etc/renamed; ln /etc/passwd /linked; ln -s nowhere /dangling
+rm /bin/sleep; mkdir /bin/sleep; touch /bin/sleep/inside; chown 7:8 /bin/echo; mkfifo /pipe; touch "/a b"
+mv /new/deep /moved; touch /vol/unseen
+"""
+
+
+def docker_diff(directory: Path) -> list[str]:
+    """Return docker's lines for the same commands on the same root file system."""
+    assert shutil.which("dockerd"), "dockerd is missing (tests/setup test)"
+    directory.mkdir()
+    options = ("--storage-driver", "vfs", "--iptables=false", "--bridge=none")
+    with private_dockerd(directory, options=options) as client:
+        subprocess.run(
+            [*client, "import", "-", "demo:1"], input=demo.root_archive().getvalue(), check=True, capture_output=True
+        )
+        arguments = ("run", "--network", "none", "--name", "box", "-v", "/vol", "demo:1", "sh", "-c", SCRIPT)
+        subprocess.run([*client, *arguments], check=True)
+        return subprocess.run([*client, "diff", "box"], check=True, capture_output=True, text=True).stdout.splitlines()
+
+
+def lines(engine: Engine, ref: str) -> list[str]:
+    return [f"{change.kind} {change.path}" for change in engine.containers.diff(ref)]
+
+
+def test_changes_are_those_that_docker_lists(engine: Engine, root: Path) -> None:
+    container = run(engine, SCRIPT, mounts=(Mount("volume", "/vol", "kept"),))
+    running = lines(engine, container)
+    engine.containers.stop(container, timeout=0)
+    assert lines(engine, container) == running == sorted(running, key=lambda line: line[2:].split("/"))
+    assert tuicon(engine, "diff", container).stdout.splitlines() == running
+    assert sorted(running) == sorted(docker_diff(root / "docker"))
+
+
+def test_a_directory_that_was_made_anew_hides_what_it_had(engine: Engine) -> None:
+    container = run(engine, "mkdir /d; rm -r /root; mkdir /root; rm -r /bin; mkdir /bin || true; exit 0")
+    found = lines(engine, container)
+    assert {"A /d", "C /bin", "D /bin/sh", "D /bin/busybox", "C /root"} <= set(found)
+    assert not any("/bin/" in line and not line.startswith("D ") for line in found)
+
+
+def test_what_the_engine_mounts_is_no_change(engine: Engine) -> None:
+    created = engine.containers.create(spec("true"))
+    assert lines(engine, created.id) == []
+    for more in ({}, {"userns": "auto"}, {"tty": True}, {"read_only": True}):
+        assert lines(engine, run(engine, **more)) == [], more

@@ -1,0 +1,82 @@
+"""Verbs that move files between containers, images and the host."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from tuicon.cli import output
+from tuicon.cli.failure import Usage, complain
+from tuicon.cli.words import add_flag
+from tuicon.model import units
+
+if TYPE_CHECKING:
+    from engine.api import Engine
+    from engine.model.change import Copied
+
+
+def add_cp(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of cp."""
+    add_flag(parser, "-a", "--archive", help="keep owners when copying to the host")
+    add_flag(parser, "-L", "--follow-link", help="copy what a link leads to instead of the link")
+    add_flag(parser, "-q", "--quiet", help="say nothing when it goes well")
+    parser.add_argument("source", metavar="CONTAINER:PATH|PATH|-", help="- reads a tar archive from stdin")
+    parser.add_argument("target", metavar="CONTAINER:PATH|PATH|-", help="- writes a tar archive to stdout")
+
+
+def cp(engine: Engine, arguments: argparse.Namespace) -> int:
+    """Tuicon cp."""
+    (source, source_path), (target, target_path) = _place(arguments.source), _place(arguments.target)
+    if source and target:
+        raise Usage("cp: one of the two paths must be on the host")
+    if not source and not target:
+        raise Usage("cp: one of the two paths must be in a container (CONTAINER:PATH)")
+    if target:
+        stream_or_path = sys.stdin.buffer if source_path == "-" else source_path
+        copied = engine.containers.copy_in(target, stream_or_path, target_path, follow_link=arguments.follow_link)
+    else:
+        if target_path == "-" and sys.stdout.isatty():
+            raise Usage("cp: send stdout somewhere, for an archive is no text")
+        copied = engine.containers.copy_out(
+            source, source_path, sys.stdout.buffer if target_path == "-" else target_path,
+            keeps_owners=arguments.archive, follow_link=arguments.follow_link,
+        )  # fmt: skip
+    _tell(copied, arguments.target, is_quiet=arguments.quiet)
+    return 0
+
+
+def add_diff(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of diff."""
+    add_flag(parser, "--json", help="print JSON")
+    parser.add_argument("container", metavar="CONTAINER")
+
+
+def diff(engine: Engine, arguments: argparse.Namespace) -> int:
+    """Tuicon diff."""
+    changes = engine.containers.diff(arguments.container)
+    if arguments.json:
+        shown = [(change.kind, os.fsencode(change.path).decode(errors="replace")) for change in changes]
+        output.as_json([{"kind": kind, "path": path} for kind, path in shown])
+        return 0
+    for change in changes:
+        sys.stdout.buffer.write(os.fsencode(f"{change.kind} {change.path}\n"))
+    return 0
+
+
+def _place(text: str) -> tuple[str, str]:
+    """Return the container and the path of an argument; docker's rule: a path that begins with / or . is the host's."""
+    container, colon, path = text.partition(":")
+    if text == "-" or text.startswith(("/", ".")) or not colon:
+        return "", text
+    if not container or not path:
+        raise Usage(f"cp: {text!r} is no CONTAINER:PATH")
+    return container, path
+
+
+def _tell(copied: Copied, target: str, *, is_quiet: bool) -> None:
+    for warning in copied.warnings:
+        complain(warning)
+    if not is_quiet and sys.stderr.isatty():
+        print(f"Copied {copied.entries} entries ({units.size(copied.size)}) to {target}", file=sys.stderr)
