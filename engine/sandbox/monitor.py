@@ -143,6 +143,8 @@ class Monitor:
                 continue
 
     def _start(self) -> None:
+        if self._checks:
+            self._checks.reset()
         self._group.create()
         if not self._external:
             self._group.apply(self._config["linux"].get("resources") or {})
