@@ -212,7 +212,8 @@ def main() -> None:
         scratch = Path(name)
         scratch.joinpath("docker").mkdir()
         bench_starts(scratch, rounds, stack)
-    subprocess.run([sys.executable, "-m", "tests.bench_pull"], check=True, cwd=CHECKOUT)
+    for part in ("bench_memory", "bench_pull"):
+        subprocess.run([sys.executable, "-m", f"tests.{part}"], check=True, cwd=CHECKOUT)
     print("\nThe console", flush=True)
     subprocess.run([sys.executable, "-m", "tests.bench_console"], check=True, cwd=CHECKOUT)
 
