@@ -259,8 +259,8 @@ def main() -> None:
         scratch = Path(name)
         scratch.joinpath("docker").mkdir()
         bench_starts(scratch, rounds, stack)
-    for module in ("tests.bench_many", "tests.bench_pull"):
-        subprocess.run([sys.executable, "-m", module], check=True, cwd=CHECKOUT)
+    for part in ("bench_memory", "bench_many", "bench_pull"):
+        subprocess.run([sys.executable, "-m", f"tests.{part}"], check=True, cwd=CHECKOUT)
     print("\nThe console", flush=True)
     subprocess.run([sys.executable, "-m", "tests.bench_console"], check=True, cwd=CHECKOUT)
 

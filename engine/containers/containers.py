@@ -309,13 +309,16 @@ class Containers(Exchange):
         from engine.containers import logs as log_reader
 
         container_id = self._registry.resolve(ref)
-        if self._registry.record(container_id).spec.log.driver != "json-file":
+        driver = self._registry.record(container_id).spec.log.driver
+        wanted: dict[str, Any] = {"follow": follow, "since": since, "until": until, "tail": tail, "stop": stop,
+            "is_running": lambda: self._registry.is_running(container_id)}  # fmt: skip
+        if driver == "journald":
+            from engine.containers import journals
+
+            return journals.read(container_id, **wanted)
+        if driver != "json-file":
             raise Conflict(f"container {ref} keeps no log")
-        path = self._paths.container(container_id) / "log.json"
-        return log_reader.read(
-            path, follow=follow, since=since, until=until, tail=tail, stop=stop,
-            is_running=lambda: self._registry.is_running(container_id),
-        )  # fmt: skip
+        return log_reader.read(self._paths.container(container_id) / "log.json", **wanted)
 
     def top(self, ref: str) -> tuple[Process, ...]:
         """Return the processes of a running container.

@@ -346,13 +346,8 @@ def _sharing(shared: Shared) -> dict[str, Any]:
 
 
 def _check_policies(spec: ContainerSpec) -> None:
-    missing = {
-        "a process 1 for this kind of machine (--init)": spec.init and not reaper.is_available(),
-        "the log driver journald (--log-driver)": spec.log.driver == "journald",
-    }
-    for what, is_asked in missing.items():
-        if is_asked:
-            raise NotSupported(f"this version of tuicon does not have {what}")
+    if spec.init and not reaper.is_available():
+        raise NotSupported(f"--init has no program for this kind of machine, {os.uname().machine}")
     if spec.auto_remove and spec.restart.name != "no":
         raise InvalidArgument("a container that is removed when it ends cannot have a restart policy")
     if spec.health.test not in ((), ("NONE",)) and not spec.health.is_wanted:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from engine.containers import journals
 from engine.containers.records import Record
 from engine.errors import InvalidArgument
 from engine.model.image import Image
@@ -16,14 +17,21 @@ _SHORT = 12
 
 
 def settings_of(record: Record, image: Image, path: Path) -> dict[str, Any]:
-    """Return "log" of monitor.json."""
+    """Return "log" of monitor.json.
+
+    Raises:
+        NotSupported: The journal is asked for, and is not there.
+    """
     log = record.spec.log
     tag = tag_of(log.tag or "{{.ID}}", record)
     attributes = attributes_of(record, image)
     if log.driver == "json-file" and log.tag:
         attributes["tag"] = tag
+    if log.driver == "journald":
+        journals.check()
+        return {"driver": log.driver, "socket": journals.SOCKET, "fields": journals.fields_of(record, tag, attributes)}
     return {"path": str(path), "driver": log.driver, "max_size": log.max_size, "max_file": log.max_file,
-        "tag": tag, "attributes": attributes}  # fmt: skip
+        "attributes": attributes}  # fmt: skip
 
 
 def attributes_of(record: Record, image: Image) -> dict[str, str]:

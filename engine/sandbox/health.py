@@ -91,13 +91,16 @@ class HealthChecks:
         self._checker = self._result = -1
         self._said = b""
 
+    def reset(self) -> None:
+        """Forget the results of an earlier run, before the next is seen."""
+        self._verdict = Verdict(self._settings)
+        self._save()
+
     def begin(self, pid: int, group: Group, streams: Streams) -> None:
-        """Start anew with a container that has just been started."""
+        """Check a container that has just been started."""
         self._pid, self._pid_start = pid, procfs.start_time(pid) or 0
         self._group, self._streams = group, streams
-        self._verdict = Verdict(self._settings)
         self._began = time.monotonic()
-        self._save()
         self._plan()
 
     def end(self) -> None:

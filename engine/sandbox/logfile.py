@@ -1,4 +1,4 @@
-"""The container's log in docker's json-file format, rotated by size."""
+"""The container's log: output split into lines, and kept in docker's json-file format, rotated by size."""
 
 from __future__ import annotations
 
@@ -18,56 +18,65 @@ LONGEST_PIECE = 16 << 10
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
-class LogFile:
-    """Splits output into lines and appends each as {"log", "stream", "attrs", "time"}.
+class Log:
+    """Splits output into lines and keeps none of them; a driver keeps them somewhere.
 
-    A line longer than 16 KiB is written in pieces, of which only the last has the line end, as docker does.
+    A line longer than 16 KiB comes in pieces, of which only the last has the line end, as docker does.
     """
 
+    def __init__(self) -> None:
+        self._rest = {"stdout": b"", "stderr": b""}
+
+    def write(self, stream: str, data: bytes) -> None:
+        """Take output as it comes."""
+        lines = (self._rest[stream] + data).split(b"\n")
+        rest = lines.pop()
+        out = [piece for line in lines for piece in _pieces(line + b"\n")]
+        *full, rest = _pieces(rest) or [b""]
+        if len(rest) == LONGEST_PIECE:
+            full, rest = [*full, rest], b""
+        self._rest[stream] = rest
+        if out or full:
+            self._keep(stream, [*out, *full], goes_on=True)
+
+    def flush(self) -> None:
+        """Write what came without a line end."""
+        for stream, rest in self._rest.items():
+            if rest:
+                self._keep(stream, [rest], goes_on=False)
+            self._rest[stream] = b""
+
+    def close(self) -> None:
+        """Flush and close."""
+        self.flush()
+
+    def reopen(self) -> None:
+        """Go on after close."""
+
+    def _keep(self, stream: str, pieces: list[bytes], *, goes_on: bool) -> None:
+        """Keep some pieces; one without a line end has more to come when the line goes on."""
+
+
+class LogFile(Log):
+    """Appends each piece as {"log", "stream", "attrs", "time"}."""
+
     def __init__(self, settings: Document) -> None:
-        self._path = str(settings.get("path") or "")
+        super().__init__()
+        self._path = str(settings["path"])
         self._max_size: int | None = settings.get("max_size")
         self._max_file = max(1, int(settings.get("max_file") or 1))
         attributes: dict[str, str] = settings.get("attributes") or {}
         self._attributes = f',"attrs":{_encode(attributes)}' if attributes else ""
-        self._rest = {"stdout": b"", "stderr": b""}
-        self._fd = -1
-        self._size = 0
-        if self._path:
-            self._open()
+        self._open()
 
     def reopen(self) -> None:
         """Go on after close."""
-        if self._path and self._fd < 0:
+        if self._fd < 0:
             self._open()
 
     def _open(self) -> None:
         self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._size = os.fstat(self._fd).st_size
-
-    def write(self, stream: str, data: bytes) -> None:
-        """Take output as it comes."""
-        if self._fd < 0:
-            return
-        lines = (self._rest[stream] + data).split(b"\n")
-        rest = lines.pop()
-        now = files.rfc3339(time.time_ns())
-        out = [self._entry(stream, piece, now) for line in lines for piece in _pieces(line + b"\n")]
-        *full, rest = _pieces(rest) or [b""]
-        if len(rest) == LONGEST_PIECE:
-            full, rest = [*full, rest], b""
-        out.extend(self._entry(stream, piece, now) for piece in full)
-        self._rest[stream] = rest
-        if out:
-            self._append(b"".join(out))
-
-    def flush(self) -> None:
-        """Write what came without a line end."""
-        now = files.rfc3339(time.time_ns())
-        for stream, rest in self._rest.items():
-            if rest and self._fd >= 0:
-                self._append(self._entry(stream, rest, now))
-            self._rest[stream] = b""
 
     def close(self) -> None:
         """Flush and close."""
@@ -75,6 +84,11 @@ class LogFile:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def _keep(self, stream: str, pieces: list[bytes], *, goes_on: bool) -> None:  # noqa: ARG002 - the text says it
+        if self._fd >= 0:
+            now = files.rfc3339(time.time_ns())
+            self._append(b"".join(self._entry(stream, piece, now) for piece in pieces))
 
     def _entry(self, stream: str, piece: bytes, now: str) -> bytes:
         text = _encode(piece.decode("utf-8", "replace"))

@@ -147,6 +147,8 @@ class Monitor:
 
     def _start(self) -> None:
         self._ports.hold()
+        if self._checks:
+            self._checks.reset()
         self._group.create()
         if not self._external:
             self._group.apply(self._config["linux"].get("resources") or {})

@@ -12,7 +12,8 @@ import termios
 import time
 
 from engine.sandbox import protocol
-from engine.sandbox.logfile import LogFile
+from engine.sandbox.journald import JournalLog
+from engine.sandbox.logfile import Log, LogFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
     Document = dict[str, Any]
 
+_DRIVERS: dict[str, Callable[[Document], Log]] = {
+    "json-file": LogFile, "journald": JournalLog, "none": lambda _: Log(),
+}  # fmt: skip
 _CHUNK = 32 << 10
 _MOST_WAITING = 4 << 20
 _MOST_STDIN = 256 << 10
@@ -62,7 +66,7 @@ class Streams:
 
     def __init__(self, settings: Document, session: socket.socket | None) -> None:
         log: Document = settings.get("log") or {}
-        self._log = LogFile(log if log.get("driver", "json-file") == "json-file" else {})
+        self._log = _DRIVERS[log.get("driver", "json-file")](log)
         self._wants_stdin = bool(settings.get("stdin"))
         self._hangs_up = bool(settings.get("hangs_up"))
         self._outputs: dict[int, str] = {}

@@ -20,7 +20,7 @@ from engine.containers import devices as device_room
 from engine.errors import Conflict, EngineError, InvalidArgument, NotFound, NotSupported
 from engine.linux import capabilities, lsm
 from engine.linux.cgroup.group import group_for
-from engine.model.container import Container, ContainerSpec, Device, ExecSpec, LogOptions, Mount, RestartPolicy, Ulimit
+from engine.model.container import Container, ContainerSpec, Device, ExecSpec, Mount, RestartPolicy, Ulimit
 from engine.model.health import HealthCheck
 from engine.model.limits import Limits
 from tuicon.cli.containers import _cidfile as cidfile_of
@@ -335,7 +335,7 @@ def test_what_cannot_work_is_refused_before_anything_is_made(engine: Engine, roo
         {"sysctls": {"kernel.core_pattern": "|/bin/sh"}}, {"sysctls": {"net.ipv4.ip_forward": "1"}, "network": "host"},
         {"auto_remove": True, "restart": RestartPolicy("always")}, {"cgroup_parent": "/a/../b"}, {"shm_size": 0},
         {"oom_score_adj": 2000}, {"selinux_label": "system_u:system_r:x_t:s0"}, {"uts_mode": "host", "hostname": "x"},
-        {"limits": Limits(memory_swappiness=101)}, {"runtime": "no-such-runtime"}, {"runtime": "runc", "init": True}, {"log": LogOptions("journald")},
+        {"limits": Limits(memory_swappiness=101)}, {"runtime": "no-such-runtime"}, {"runtime": "runc", "init": True},
         {"health": HealthCheck(("SHELL", "true"))},
         *({"seccomp": profile} for profile in ("{", "[]", "{}", '{"defaultAction":"SCMP_ACT_DANCE"}')),
     ]  # fmt: skip
