@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from engine.containers.create import Creator
     from engine.containers.launch import Launcher
     from engine.containers.lifecycle import Lifecycle
+    from engine.containers.networking import Connections
     from engine.containers.session import Session
     from engine.containers.usage import Sampler
     from engine.images.images import ImageStore
@@ -389,6 +390,15 @@ class Containers:
             records.save(self._paths.container(container_id) / "record.json", replace(known.record, limits=after))
         self._journal.append("container", "update", container_id, known.record.name, **_difference(before, after))
         return LimitsChanged(container_id, before, after)
+
+    @property
+    def connections(self) -> Connections:
+        """What connects containers to networks and disconnects them."""
+        from engine.containers.networking import Connections, Networking
+
+        networks = self._rooms.networks
+        networking = Networking(self._paths, networks)
+        return Connections(networking, self._registry, self._lifecycle, self._launcher, networks, self._journal)
 
     def counters(self, ref: str) -> Counters:
         """Return one reading of a running container's counters.
