@@ -192,7 +192,8 @@ exit code will be unknown; restart it"
                 settings = json.loads(files.read_file(self._paths.container(container_id) / "monitor.json"))
             except FileNotFoundError:
                 continue
-            endpoints = (settings.get("network") or {}).get("endpoints") or []
+            endpoints = [*((settings.get("network") or {}).get("endpoints") or []),
+                *self._registry.endpoints(container_id, self._registry.state(container_id))]  # fmt: skip
             found.update(str(endpoint["host_interface"]) for endpoint in endpoints)
         return found
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from engine.containers.create import Creator
     from engine.containers.launch import Launcher
     from engine.containers.lifecycle import Lifecycle
+    from engine.containers.networking import Connections
     from engine.containers.session import Session
     from engine.containers.usage import Sampler
     from engine.containers.views import Views
@@ -411,6 +412,15 @@ class Containers(Exchange):
             Conflict: It is removed when it ends.
         """
         self._lifecycle.set_restart(self._registry.resolve(ref), policy)
+
+    @property
+    def connections(self) -> Connections:
+        """What connects containers to networks and disconnects them."""
+        from engine.containers.networking import Connections, Networking
+
+        networks = self._rooms.networks
+        networking = Networking(self._paths, networks)
+        return Connections(networking, self._registry, self._lifecycle, self._launcher, networks, self._journal)
 
     def counters(self, ref: str) -> Counters:
         """Return one reading of a running container's counters.

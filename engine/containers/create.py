@@ -13,7 +13,8 @@ from engine.containers import devices, isolation, log_settings, names, runtimes
 from engine.containers.confinement import Confinement
 from engine.containers.identifiers import Identifiers
 from engine.containers.isolation import CONTAINER, Shared
-from engine.containers.records import HEALTH, Record, Registry
+from engine.containers.networking import Networking
+from engine.containers.records import HEALTH, NETWORKING, Record, Registry
 from engine.errors import Conflict, InvalidArgument, NotSupported
 from engine.images.images import ImageStore
 from engine.linux import capabilities, files
@@ -21,7 +22,7 @@ from engine.linux.cgroup.devices import block_device
 from engine.model.container import ContainerSpec
 from engine.model.health import HealthCheck
 from engine.model.image import Image
-from engine.networks import ports, resolver
+from engine.networks import resolver
 from engine.networks.networks import NetworkStore
 from engine.oci import resources, runtime_config
 from engine.oci.runtime_config import Bind
@@ -49,7 +50,7 @@ class Creator:
         self._confinement = Confinement(paths)
         self._identifiers = Identifiers(paths, registry.is_running)
         self._images = images
-        self._networks = networks
+        self._networking = Networking(paths, networks)
         self._volumes = volumes
 
     def create(self, spec: ContainerSpec) -> str:
@@ -101,9 +102,7 @@ class Creator:
         self._confinement.check_label(spec.selinux_label)
         self._confinement.seccomp(spec, runtime_config.capabilities_of(spec, capabilities.available()))
         spec = isolation.resolve(spec, self._registry)
-        if not spec.network.startswith(CONTAINER):
-            self._networks.get(spec.network)
-        return spec
+        return self._networking.check(spec)
 
     def _take_name(self, wanted: str, container_id: str) -> str:
         for attempt in range(_TRIES):
@@ -204,11 +203,11 @@ class Creator:
         for path in (running, running / "rootfs"):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
         uids, gids, ids_lease = self._identifiers.mappings(spec.userns, record.id)
-        network, leases, gateway = self._attach(record, image)
-        endpoints = network["endpoints"]
+        attached = self._networking.prepare(record, image)
+        addresses = tuple(str(item["address"]) for item in attached.settings["endpoints"])
         hostname = self._hostname(record)
         owner = (uids[0]["hostID"], gids[0]["hostID"]) if uids else (0, 0)
-        self._write_files(directory, spec, hostname, tuple(str(item["address"]) for item in endpoints), gateway, owner)
+        self._write_files(directory, spec, hostname, addresses, attached.gateway, owner)
         place = runtime_config.Place(
             rootfs=str(running / "rootfs"), hostname=hostname, binds=(*self._files(record), *self._binds(record)),
             namespaces=shared.namespaces, resources=resources.resources(record.limits, block_device),
@@ -217,29 +216,9 @@ class Creator:
         )  # fmt: skip
         config = runtime_config.runtime_config(spec, image.settings, place)
         records.save(directory / "config.json", config)
-        leases += [str(ids_lease)] if ids_lease else []
-        settings = self._monitor(record, image, network, leases)
+        leases = [*attached.leases, *([str(ids_lease)] if ids_lease else [])]
+        settings = self._monitor(record, image, attached.settings, leases)
         records.save(directory / "monitor.json", {**settings, "seccomp": compiled, **_sharing(shared)})
-
-    def _attach(self, record: Record, image: Image) -> tuple[dict[str, Any], list[str], str]:
-        """Lease addresses; return the monitor's settings for the network, the leases and the gateway."""
-        spec = record.spec
-        if spec.network.startswith(CONTAINER):
-            return {"endpoints": []}, [], ""
-        network = self._networks.get(spec.network)
-        if network.driver != "bridge":
-            return {"endpoints": []}, [], network.gateway
-        endpoint, network, lease = self._networks.prepare(network.name, record.id)
-        found: dict[str, Any] = {"endpoints": [{**asdict(endpoint), "bridge": network.bridge, "mtu": network.mtu}]}
-        exposes = (*spec.exposed, *image.settings.exposed_ports)
-        mappings = ports.wanted(spec.ports, exposes, publish_all=spec.publish_all)
-        if mappings and not network.internal:
-            found["endpoints"][0]["reflects"] = True
-            found |= {
-                "ports": [asdict(mapping) for mapping in mappings],
-                **self._networks.firewall.connection(network.bridge),
-            }
-        return found, [str(lease)], network.gateway
 
     def _hostname(self, record: Record) -> str:
         spec = record.spec
@@ -310,6 +289,7 @@ class Creator:
             "exit": str(directory / "exit.json"),
             "state": str(running / "state.json"),
             "stopping": str(running / STOPPING),
+            "networking": str(running / NETWORKING),
             "lock": str(self._paths.lock(f"container-{record.id}")),
             "restart": asdict(record.spec.restart),
             "health": _health(record.spec.health, running),

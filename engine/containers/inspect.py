@@ -238,7 +238,7 @@ def _networks(container: Container) -> dict[str, Any]:
     found: dict[str, Any] = {
         endpoint.network: {
             "IPAddress": endpoint.address, "IPPrefixLen": endpoint.prefix_length, "Gateway": endpoint.gateway,
-            "MacAddress": endpoint.mac,
+            "MacAddress": endpoint.mac, "Aliases": [*endpoint.aliases] or None,
         } for endpoint in container.endpoints
     }  # fmt: skip
     return found or {container.spec.network: {"IPAddress": "", "IPPrefixLen": 0, "Gateway": "", "MacAddress": ""}}

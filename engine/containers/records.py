@@ -25,6 +25,8 @@ from engine.store import records
 from engine.store.paths import Paths, find
 
 HEALTH = "health.json"
+NETWORKING = "networking.json"
+"""Beside state.json: the endpoints and leases of a container whose networks were changed while it runs."""
 _HEX = re.compile(r"[0-9a-f]{1,64}")
 _LOST = "the end was not seen, because the monitor was killed or the host went down; the exit code is unknown"
 
@@ -235,7 +237,7 @@ class Registry:
             error=exit_record.error if exit_record else "",
             restart_count=state.restarts if state else (exit_record.restarts if exit_record else 0),
             health=self._health(record, state) if record.spec.health.is_wanted else None,
-            endpoints=tuple(_endpoint(item) for item in state.endpoints) if state else (),
+            endpoints=tuple(_endpoint(item) for item in self.endpoints(record.id, state)),
             log_path=str(self._paths.container(record.id) / "log.json"),
             ports=state.ports if state else (),
         )
@@ -255,6 +257,15 @@ class Registry:
     def users_of_volume(self, name: str) -> tuple[str, ...]:
         """Return the ids of the containers that mount a volume."""
         return tuple(record.id for record in self._records() if any(volume[0] == name for volume in record.volumes))
+
+    def endpoints(self, container_id: str, state: State | None) -> tuple[dict[str, Any], ...]:
+        """Return the endpoints of a running container, as its monitor knows them."""
+        try:
+            return (
+                tuple(records.load_json(self._paths.running(container_id) / NETWORKING)["endpoints"]) if state else ()
+            )
+        except FileNotFoundError:
+            return state.endpoints if state else ()
 
     def published(self) -> tuple[PublishedPort, ...]:
         """Return the ports that are published for containers that run."""

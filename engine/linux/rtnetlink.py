@@ -70,10 +70,19 @@ def configure(name: str, address: str, prefix_length: int, gateway: str) -> None
         (_NEWLINK, _REQUEST | _ACK, _link(index, _IFF_UP, b"")),
     ]
     if gateway:
-        rtmsg = struct.pack("=BBBBBBBBI", socket.AF_INET, 0, 0, 0, 254, 3, 0, 1, 0)
-        route = attribute(_RTA_GATEWAY, socket.inet_aton(gateway)) + _number(_RTA_OIF, index)
-        messages.append((_NEWROUTE, _REQUEST | _ACK | _CREATE | _EXCL, rtmsg + route))
+        messages.append(_default_route(index, gateway))
     _transact(messages, f"interface {name}")
+
+
+def route_through(name: str, gateway: str) -> None:
+    """Add the default route of this network namespace."""
+    _transact([_default_route(socket.if_nametoindex(name), gateway)], f"interface {name}")
+
+
+def _default_route(index: int, gateway: str) -> tuple[int, int, bytes]:
+    rtmsg = struct.pack("=BBBBBBBBI", socket.AF_INET, 0, 0, 0, 254, 3, 0, 1, 0)
+    route = attribute(_RTA_GATEWAY, socket.inet_aton(gateway)) + _number(_RTA_OIF, index)
+    return _NEWROUTE, _REQUEST | _ACK | _CREATE | _EXCL, rtmsg + route
 
 
 def loopback_up() -> None:

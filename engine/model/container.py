@@ -7,7 +7,7 @@ from datetime import datetime
 
 from engine.model.health import Health, HealthCheck
 from engine.model.limits import Limits
-from engine.model.network import Endpoint, PortMapping, PublishedPort
+from engine.model.network import Attachment, Endpoint, PortMapping, PublishedPort
 from engine.model.status import Status
 
 
@@ -102,6 +102,7 @@ class ContainerSpec:
         tty: Whether the container has a pseudo-terminal.
         interactive: Whether stdin is kept open.
         network: "bridge", "host", "none", a network's name, or "container:NAME".
+        attachments: More bridge networks, and what is asked of `network` when that is one.
         ports: The ports to publish on the host.
         exposed: "PORT/PROTOCOL" that the container has, beside those of the image.
         publish_all: Whether exposed ports are published too, each on a free port of the host.
@@ -141,6 +142,7 @@ class ContainerSpec:
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
     network: str = "bridge"
+    attachments: tuple[Attachment, ...] = ()
     ports: tuple[PortMapping, ...] = ()
     exposed: tuple[str, ...] = ()
     publish_all: bool = False

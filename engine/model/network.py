@@ -16,6 +16,9 @@ class Network:
         subnet: CIDR of a bridge network, else empty.
         gateway: The bridge's own address, else empty.
         bridge: The interface on the host, else empty.
+        ip_range: CIDR of the part of the subnet from which addresses are given out; empty for all of it.
+        reserved: Addresses that are never given out, by a name for each.
+        options: As docker's --opt.
         builtin: Whether the engine made it; those cannot be removed.
     """
 
@@ -30,6 +33,26 @@ class Network:
     internal: bool = False
     builtin: bool = False
     labels: dict[str, str] = field(default_factory=dict)
+    ip_range: str = ""
+    reserved: dict[str, str] = field(default_factory=dict)
+    options: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """What a container asks of a bridge network.
+
+    Attributes:
+        network: The network's name.
+        address: An IPv4 address of it; empty for any.
+        mac: "aa:bb:…"; empty for one made from the address.
+        aliases: More names for the container in the network.
+    """
+
+    network: str
+    address: str = ""
+    mac: str = ""
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +66,7 @@ class Endpoint:
         mac: "aa:bb:…".
         host_interface: The veth end on the host.
         interface: The end inside the container ("eth0").
+        aliases: More names in the network.
     """
 
     network: str
@@ -52,6 +76,7 @@ class Endpoint:
     mac: str = ""
     host_interface: str = ""
     interface: str = ""
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

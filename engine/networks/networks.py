@@ -7,13 +7,14 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from engine.errors import Conflict, InvalidArgument, NotFound
 from engine.linux import files
-from engine.model.network import Endpoint, Network, PublishedPort
+from engine.model.network import Attachment, Endpoint, Network, PublishedPort
 from engine.networks import addresses
 from engine.networks.firewall import Firewall
 from engine.store import records
@@ -23,6 +24,8 @@ from engine.store.paths import Paths, find
 DEFAULT = "bridge"
 _POOL = "10.88.0.0/13"
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
+_MAC = re.compile("[0-9a-f][02468ace](:[0-9a-f]{2}){5}", re.IGNORECASE)
+_MTU = ("com.docker.network.driver.mtu", "mtu")
 _BUILTIN = {"host": "host", "none": "null"}
 
 
@@ -67,30 +70,49 @@ class NetworkStore:
         for path in self._leases(network.name).glob("*.*.*.*"):
             address = f"{path.name}/{ipaddress.ip_network(network.subnet).prefixlen}"
             members[path.read_text()] = {"IPv4Address": address, "MacAddress": addresses.mac_of(path.name)}
-        config = [{"Subnet": network.subnet, "Gateway": network.gateway}] if network.subnet else []
+        config: dict[str, Any] = {"Subnet": network.subnet, "Gateway": network.gateway}
+        config |= {"IPRange": network.ip_range} if network.ip_range else {}
+        config |= {"AuxiliaryAddresses": network.reserved} if network.reserved else {}
         return {
             "Name": network.name, "Id": network.id, "Created": network.created_at.isoformat(), "Scope": "local",
-            "Driver": network.driver, "IPAM": {"Driver": "default", "Config": config}, "Internal": network.internal,
-            "Containers": members, "Options": {"com.docker.network.bridge.name": network.bridge} if network.bridge else {},
+            "Driver": network.driver, "IPAM": {"Driver": "default", "Config": [config] if network.subnet else []}, "Internal": network.internal,
+            "Containers": members, "Options": {**({"com.docker.network.bridge.name": network.bridge} if network.bridge else {}), **network.options},
             "Labels": network.labels,
         }  # fmt: skip
 
     def create(
-        self, name: str, *, subnet: str = "", internal: bool = False, labels: dict[str, str] | None = None
-    ) -> Network:
+        self, name: str, *, subnet: str = "", gateway: str = "", ip_range: str = "", internal: bool = False,
+        reserved: dict[str, str] | None = None, labels: dict[str, str] | None = None,
+        options: dict[str, str] | None = None,
+    ) -> Network:  # fmt: skip
         """Make a bridge network.
 
+        Args:
+            name: Its name.
+            subnet: CIDR; empty for one that is free.
+            gateway: The host's address in it; empty for the first.
+            ip_range: CIDR of the part from which containers get addresses.
+            internal: Whether it has no way out.
+            reserved: Addresses that no container gets, each with a name.
+            labels: Labels.
+            options: As docker's --opt; com.docker.network.driver.mtu is known.
+
         Raises:
-            InvalidArgument: The name or the subnet is malformed.
+            InvalidArgument: The name, an address or an option is malformed.
             Conflict: The name is taken, or the subnet overlaps another network or a route of the host.
         """
         self._paths.prepare()
         if not _NAME.fullmatch(name):
             raise InvalidArgument(f"invalid network name {name!r}: only letters, digits, _ . - after a letter or digit")
+        wanted = Network(
+            os.urandom(32).hex(), name, "bridge", datetime.now(UTC), subnet, gateway, self._bridge_name(name),
+            mtu_of(options or {}), internal, labels=labels or {}, ip_range=ip_range, reserved=reserved or {},
+            options=options or {},
+        )  # fmt: skip
         with files.FileLock(self._paths.lock("networks")):
             if any(name == network.name for network in self.list()):
                 raise Conflict(f"network {name} already exists")
-            network = self._new(name, subnet, internal=internal, labels=labels or {})
+            network = self._with_addresses(wanted, 24)
             self._save(network)
         self._journal.append("network", "create", network.id, name)
         return network
@@ -115,11 +137,46 @@ class NetworkStore:
             self._paths.discard(self._paths.networks / network.name)
         self._journal.append("network", "destroy", network.id, network.name)
 
-    def prepare(self, name: str, container_id: str) -> tuple[Endpoint, Network, Path]:
-        """Make a bridge network ready and lease an address; return the endpoint, the network and the lease file."""
-        self._ensure(self.get(name))
-        network = self.get(name)
-        prefix = ipaddress.ip_network(network.subnet).prefixlen
+    def prune(self) -> tuple[str, ...]:
+        """Remove the networks that users made and no running container uses; return their names."""
+        gone = []
+        for network in self.list():
+            if not network.builtin:
+                try:
+                    self.remove(network.name)
+                except (Conflict, NotFound):
+                    continue
+                gone.append(network.name)
+        return tuple(gone)
+
+    def check(self, attachment: Attachment) -> None:
+        """Check what a container asks of a network.
+
+        Raises:
+            NotFound: There is no such network.
+            InvalidArgument: It does not have the address, or the hardware address is malformed.
+        """
+        network = self.get(attachment.network)
+        if (attachment.address or attachment.mac or attachment.aliases) and network.driver != "bridge":
+            raise InvalidArgument(f"in network {network.name} a container has no address, MAC or alias of its own")
+        if attachment.address:
+            if not network.subnet:
+                self._ensure(network)
+            addresses.check(self.get(network.name), attachment.address)
+        if attachment.mac and not _MAC.fullmatch(attachment.mac):
+            raise InvalidArgument(
+                f"invalid MAC address {attachment.mac!r}: expected six pairs of hex digits, not multicast"
+            )
+
+    def prepare(self, attachment: Attachment, container_id: str, interface: str) -> tuple[Endpoint, Network, Path]:
+        """Make a bridge network ready and lease an address; return the endpoint, the network and the lease file.
+
+        Raises:
+            Conflict: The address that is asked for is taken, or all are.
+        """
+        self._ensure(self.get(attachment.network))
+        network = self.get(attachment.network)
+        directory = self._leases(network.name)
         stale: list[str] = []
 
         def is_in_use(holder: str) -> bool:
@@ -127,17 +184,25 @@ class NetworkStore:
             stale.extend([] if is_running else [holder])
             return is_running
 
-        address, path = addresses.lease(
-            self._leases(network.name), network.subnet, network.gateway, container_id, is_in_use
-        )
+        if attachment.address:
+            address = attachment.address
+            path = addresses.lease_one(directory, network, address, container_id, is_in_use)
+        else:
+            address, path = addresses.lease(directory, network, container_id, is_in_use)
         if stale:  # it was killed together with its monitor, and its ports would lead to somebody else
             self.firewall.drop_ports({address})
-        host_interface = f"t{self._mark[:2]}{os.urandom(4).hex()}"
         endpoint = Endpoint(
-            network=network.name, address=address, prefix_length=prefix, gateway="" if network.internal else network.gateway,
-            mac=addresses.mac_of(address), host_interface=host_interface, interface="eth0",
+            network=network.name, address=address, prefix_length=ipaddress.ip_network(network.subnet).prefixlen,
+            gateway="" if network.internal else network.gateway, mac=attachment.mac or addresses.mac_of(address),
+            host_interface=f"t{self._mark[:2]}{os.urandom(4).hex()}", interface=interface, aliases=attachment.aliases,
         )  # fmt: skip
         return endpoint, network, path
+
+    def leave(self, ref: str, container_id: str) -> None:
+        """Give back the address that a container has in one network."""
+        directory = self._leases(self.get(ref).name)
+        self.firewall.drop_ports(addresses.held(directory, container_id))
+        addresses.release(directory, container_id)
 
     def release(self, container_id: str) -> None:
         """Give back the addresses of a container."""
@@ -204,26 +269,29 @@ class NetworkStore:
             return f"tui{self._mark}" if self._mark else "tuicon0"
         return f"tu{hashlib.sha256((self._mark + name).encode()).hexdigest()[:10]}"
 
-    def _new(self, name: str, subnet: str, *, internal: bool, labels: dict[str, str]) -> Network:
+    def _with_addresses(self, wanted: Network, prefix_length: int) -> Network:
+        """Return a network with its subnet and gateway; the lock is held.
+
+        Raises:
+            InvalidArgument: An address is malformed, or not in the subnet.
+            Conflict: The subnet overlaps another one, which is named.
+        """
         from engine.linux import netlink
 
-        taken = (*netlink.subnets(), *(network.subnet for network in self.list() if network.subnet))
-        if subnet:
-            try:
-                parsed = ipaddress.IPv4Network(subnet)
-            except ValueError as error:
-                raise InvalidArgument(f"invalid subnet {subnet!r}: {error}") from error
-            overlapping = [other for other in taken if parsed.overlaps(ipaddress.IPv4Network(other, strict=False))]
-            if overlapping:
-                raise Conflict(f"subnet {subnet} overlaps {overlapping[0]}, which is in use")
-        else:
-            parsed = ipaddress.IPv4Network(addresses.choose_subnet(_POOL, 16 if name == DEFAULT else 24, taken))
-        gateway = str(parsed.network_address + 1)
-        return Network(
-            id=os.urandom(32).hex() if name != DEFAULT else hashlib.sha256(DEFAULT.encode()).hexdigest(), name=name,
-            driver="bridge", created_at=datetime.now(UTC), subnet=str(parsed), gateway=gateway,
-            bridge=self._bridge_name(name), internal=internal, builtin=name == DEFAULT, labels=labels,
-        )  # fmt: skip
+        taken = dict.fromkeys(netlink.subnets(), "to which the host has a route")
+        taken |= {network.subnet: f"of network {network.name}" for network in self.list() if network.subnet}
+        subnet = wanted.subnet or addresses.choose_subnet(_POOL, prefix_length, tuple(taken))
+        whole = addresses.parse_subnet(subnet)
+        for other, what in taken.items():
+            if whole.overlaps(ipaddress.IPv4Network(other, strict=False)):
+                raise Conflict(f"subnet {subnet} overlaps {other}, {what}")
+        gateway = wanted.gateway or str(whole.network_address + 1)
+        if wanted.ip_range and not addresses.parse_subnet(wanted.ip_range).subnet_of(whole):
+            raise InvalidArgument(f"the range {wanted.ip_range} is not in the subnet {subnet}")
+        network = replace(wanted, subnet=str(whole), gateway=gateway)
+        for address in (gateway, *wanted.reserved.values()):
+            addresses.check(replace(network, gateway="", reserved={}), address)
+        return network
 
     def _ensure(self, network: Network) -> None:
         """Have the bridge and the rules; when they are there this costs two stats."""
@@ -234,11 +302,23 @@ class NetworkStore:
         with files.FileLock(self._paths.lock("networks")):
             current = self._load(network.name)
             if current is None:
-                current = self._new(network.name, "", internal=False, labels={})
+                current = self._with_addresses(replace(network, created_at=datetime.now(UTC)), 16)
                 self._save(current)
             prefix = ipaddress.ip_network(current.subnet).prefixlen
             netlink.ensure_bridge(current.bridge, current.gateway, prefix, current.mtu)
             self.firewall.apply(self.list())
+
+
+def mtu_of(options: dict[str, str]) -> int:
+    """Return the MTU that a network's options ask for.
+
+    Raises:
+        InvalidArgument: It is no number that a bridge can have.
+    """
+    text = next((options[name] for name in _MTU if name in options), "1500")
+    if not text.isascii() or not text.isdigit() or not 68 <= int(text) <= 65535:
+        raise InvalidArgument(f"invalid MTU {text!r}: a number from 68 to 65535")
+    return int(text)
 
 
 def _remove_bridge(name: str) -> None:

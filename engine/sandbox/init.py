@@ -14,7 +14,7 @@ import signal
 import socket
 
 from engine.linux import inside, rtnetlink, syscalls
-from engine.sandbox import devices, hooks, identity, mounts, process, protocol, reaper, schedule, trees
+from engine.sandbox import connect, devices, hooks, identity, mounts, process, protocol, reaper, schedule, trees
 from engine.sandbox.mount_options import PROPAGATION
 from engine.sandbox.namespaces import Namespaces, join
 from engine.sandbox.process import CannotStart
@@ -226,12 +226,7 @@ class _Child:
             return
         self._wait()
         for endpoint in endpoints:
-            rtnetlink.configure(
-                str(endpoint["interface"]),
-                str(endpoint["address"]),
-                int(endpoint["prefix_length"]),
-                str(endpoint["gateway"]),
-            )
+            connect.configure(endpoint)
 
     def _name_host(self) -> None:
         if not self._namespaces.has_new("uts"):

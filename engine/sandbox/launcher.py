@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 
-from engine.sandbox import execute, monitor, protocol, view
+from engine.sandbox import connect, execute, monitor, protocol, view
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Document = dict[str, Any]
 
 _CHANNEL = 3
-_ACTIONS = {"start": monitor.main, "exec": execute.main, "view": view.view, "hold": view.hold}
+_ACTIONS = {"start": monitor.main, "exec": execute.main, "network": connect.main, "view": view.view, "hold": view.hold}
 
 
 def main() -> None:

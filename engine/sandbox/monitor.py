@@ -110,6 +110,7 @@ class Monitor:
         with files.FileLock(str(self._settings["lock"])):
             if not self._is_start_wanted():
                 return False
+            self._look_at_networks()
             self._policy.count += 1
             self._streams.begin_again()
             self._drop_interfaces()
@@ -136,6 +137,14 @@ class Monitor:
     def _is_stopped(self) -> bool:
         """Return whether somebody has asked for the end of the container."""
         return os.path.exists(str(self._settings["stopping"]))
+
+    def _look_at_networks(self) -> None:
+        """Take over what has been connected and disconnected since the start."""
+        try:
+            found: Document = json.loads(files.read_file(str(self._settings["networking"])))
+        except FileNotFoundError:
+            return
+        self._settings["network"]["endpoints"], self._settings["leases"] = found["endpoints"], found["leases"]
 
     def _drop_interfaces(self) -> None:
         """Delete the host's ends of the last run's interfaces, which the kernel may not have got to yet."""
@@ -257,8 +266,9 @@ class Monitor:
 
     def _clean_up(self) -> None:
         self._close_ports()
+        self._look_at_networks()
         leases: list[str] = self._settings.get("leases") or []
-        for path in [*leases, *(str(self._settings[name]) for name in ("attach", "stopping", "state"))]:
+        for path in [*leases, *(str(self._settings[name]) for name in ("attach", "stopping", "networking", "state"))]:
             try:
                 os.unlink(path)
             except FileNotFoundError:

@@ -14,7 +14,7 @@ import socket
 import struct
 
 from engine.linux import capabilities, procfs, rtnetlink, syscalls
-from engine.sandbox import hooks, identity, init, protocol, security
+from engine.sandbox import connect, hooks, identity, init, protocol, security
 from engine.sandbox.namespaces import Namespaces, join
 
 TYPE_CHECKING = False
@@ -56,12 +56,7 @@ class Spawned:
     def connect(self, endpoints: list[Document]) -> None:
         """Attach the interfaces of a network namespace of its own."""
         for endpoint in endpoints:
-            rtnetlink.attach_veth(
-                str(endpoint["bridge"]), str(endpoint["host_interface"]), str(endpoint["interface"]),
-                self.pid, str(endpoint["mac"]), int(endpoint["mtu"]),
-            )  # fmt: skip
-            if endpoint.get("reflects"):
-                rtnetlink.reflect(str(endpoint["host_interface"]))
+            connect.attach(endpoint, self.pid)
         for name, wanted in ((self._config.get("linux") or {}).get("netDevices") or {}).items():
             rtnetlink.move_link(name, self.pid, str((wanted or {}).get("name") or name))
         if endpoints:

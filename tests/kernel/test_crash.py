@@ -26,7 +26,7 @@ from engine.linux import nfnetlink, procfs
 from engine.linux.cgroup import group as cgroups
 from engine.linux.cgroup import layout
 from engine.model.container import Container, ContainerSpec, ExecSpec, Mount
-from engine.model.network import PortMapping
+from engine.model.network import Attachment, PortMapping
 from engine.model.status import Status
 from tests.kernel import faults
 from tests.kernel.test_images import docker_archive, entry, tar_of
@@ -84,6 +84,16 @@ CREATED: Action = lambda engine: engine.containers.create(spec(*LONG))  # noqa: 
 RUNNING: Action = lambda engine: engine.containers.run(spec(*LONG))  # noqa: E731
 
 
+def meshed(engine: Engine) -> None:
+    engine.networks.create("mesh")
+    engine.containers.run(spec(*LONG))
+
+
+def connected(engine: Engine) -> None:
+    meshed(engine)
+    engine.containers.connections.connect("victim", Attachment("mesh"))
+
+
 def remove_network(engine: Engine) -> None:
     engine.containers.remove("victim", force=True)
     engine.networks.remove("mesh")
@@ -107,6 +117,8 @@ OPERATIONS: dict[str, tuple[Action, Action]] = {
     "volume-create": (NOTHING, lambda engine: engine.volumes.create("named")),
     "volume-rm": (lambda engine: engine.volumes.create("named"), lambda engine: engine.volumes.remove("named")),
     "network-create": (NOTHING, lambda engine: engine.networks.create("mesh")),
+    "connect": (meshed, lambda engine: engine.containers.connections.connect("victim", Attachment("mesh"))),
+    "disconnect": (connected, lambda engine: engine.containers.connections.disconnect("victim", "mesh")),
     "network-rm": (lambda engine: (engine.networks.create("mesh"), engine.containers.run(spec("true", network="mesh"))), remove_network),
     "check": (CREATED, lambda engine: engine.system.check(repair=True)),
 }  # fmt: skip

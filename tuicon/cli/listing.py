@@ -71,6 +71,10 @@ def _has_label(labels: dict[str, str], wanted: str) -> bool:
     return name in labels and (not equals or labels[name] == value)
 
 
+def _networks_of(container: Container) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((container.spec.network, *(item.network for item in container.spec.attachments))))
+
+
 def _has_port(container: Container, wanted: str) -> bool:
     """Return whether a container publishes one of its ports: "80", "80/udp", "80-90"."""
     ports, _, protocol = wanted.partition("/")
@@ -93,7 +97,7 @@ _CONTAINER_TESTS: dict[str, Callable[[Container, str], bool]] = {
     ),
     "exited": lambda container, value: container.status is Status.EXITED and str(container.exit_code) == value,
     "health": lambda container, value: (container.health.status if container.health else "none") == value,
-    "network": lambda container, value: container.spec.network == value,
+    "network": lambda container, value: value in _networks_of(container),
     "publish": _has_port,
     "volume": lambda container, value: any(value in (mount.source, mount.target) for mount in container.spec.mounts),
 }
@@ -142,7 +146,7 @@ def _container_record(container: Container, now: datetime, *, whole: bool) -> di
         "State": str(container.status),
         "Names": container.name,
         "Labels": ",".join(f"{name}={value}" for name, value in container.spec.labels.items()),
-        "Networks": container.spec.network,
+        "Networks": ",".join(_networks_of(container)),
         "Mounts": ",".join(mount.source or mount.target for mount in container.spec.mounts),
         "Ports": ports_text(container.ports),
         "Size": "",

@@ -3,14 +3,79 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
+from engine.model.network import Attachment
+from tuicon.cli.failure import Usage
 from tuicon.cli.words import add_flag, add_list
 
 
 def create(parser: argparse.ArgumentParser) -> None:
     """Add the flags of network create."""
     parser.add_argument("--subnet", default="", metavar="CIDR", help="its addresses; default a free /24")
+    parser.add_argument("--gateway", default="", metavar="ADDRESS", help="the host's address in it; default the first")
+    parser.add_argument("--ip-range", default="", metavar="CIDR", help="part of the subnet for containers")
+    add_list(parser, "--aux-address", metavar="NAME=ADDRESS", help="an address that no container gets")
+    add_list(parser, "-o", "--opt", metavar="NAME=VALUE", help="an option, such as com.docker.network.driver.mtu=1400")
     add_flag(parser, "--internal", help="no way out")
     parser.add_argument("-d", "--driver", default="bridge", choices=("bridge",), help="kind of network")
     add_list(parser, "--label", metavar="NAME=VALUE", help="set a label")
     parser.add_argument("name", metavar="NAME")
+
+
+def connect(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of network connect."""
+    add_attachment(parser)
+    add_list(parser, "--alias", metavar="NAME", help="one more name in the network")
+    parser.add_argument("network", metavar="NETWORK")
+    parser.add_argument("container", metavar="CONTAINER")
+
+
+def disconnect(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of network disconnect."""
+    add_flag(parser, "-f", "--force", help="accepted for docker's sake")
+    parser.add_argument("network", metavar="NETWORK")
+    parser.add_argument("container", metavar="CONTAINER")
+
+
+def add_attachment(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say what a container asks of a network."""
+    parser.add_argument("--ip", default="", metavar="ADDRESS", help="its IPv4 address in the network")
+    parser.add_argument("--mac-address", default="", metavar="MAC", help="its hardware address in the network")
+
+
+def add_networks(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of run and create that say in which networks a container is."""
+    add_list(parser, "--network", "--net", metavar="NETWORK",
+        help="bridge, host, none, container:NAME, or networks: NAME, or name=NAME,ip=…,mac-address=…,alias=…")  # fmt: skip
+    add_attachment(parser)
+    add_list(parser, "--network-alias", metavar="NAME", help="one more name in its first network")
+
+
+def attachments_of(arguments: argparse.Namespace) -> tuple[Attachment, ...]:
+    """Return the networks that the flags of run and create name; the first has what the flags beside ask for.
+
+    Raises:
+        Usage: A flag's value is malformed, or is given twice.
+    """
+    first, *others = [_parse(text) for text in arguments.network or ["bridge"]]
+    asked = {"address": arguments.ip, "mac": arguments.mac_address.lower(), "aliases": tuple(arguments.network_alias)}
+    given = {name: value for name, value in asked.items() if value}
+    return (replace(first, **given), *others)
+
+
+def _parse(text: str) -> Attachment:
+    if "=" not in text:
+        return Attachment(text)
+    found: dict[str, list[str]] = {}
+    for item in text.split(","):
+        name, _, value = item.partition("=")
+        if name not in ("name", "ip", "mac-address", "alias") or not value:
+            raise Usage(f"invalid network {text!r}: expected name=NETWORK,ip=ADDRESS,mac-address=MAC,alias=NAME")
+        found.setdefault(name, []).append(value)
+    if any(len(found.get(name, [])) > 1 for name in ("name", "ip", "mac-address")) or "name" not in found:
+        raise Usage(f"invalid network {text!r}: one name, and at most one ip and mac-address")
+    single = {name: values[0] for name, values in found.items()}
+    return Attachment(
+        single["name"], single.get("ip", ""), single.get("mac-address", "").lower(), tuple(found.get("alias", ()))
+    )

@@ -6,8 +6,9 @@ import argparse
 from typing import TYPE_CHECKING
 
 from engine.errors import Conflict
+from engine.model.network import Attachment
 from tuicon.cli import output
-from tuicon.cli.containers import each
+from tuicon.cli.containers import confirm, each
 from tuicon.cli.words import pairs
 
 if TYPE_CHECKING:
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
 def create(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon network create."""
     network = engine.networks.create(
-        arguments.name, subnet=arguments.subnet, internal=arguments.internal, labels=pairs(arguments.label)
-    )
+        arguments.name, subnet=arguments.subnet, gateway=arguments.gateway, ip_range=arguments.ip_range,
+        internal=arguments.internal, reserved=pairs(arguments.aux_address), labels=pairs(arguments.label),
+        options=pairs(arguments.opt),
+    )  # fmt: skip
     print(network.id)
     return 0
 
@@ -26,6 +29,27 @@ def create(engine: Engine, arguments: argparse.Namespace) -> int:
 def remove(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon network rm."""
     return each(arguments.names, engine.networks.remove)
+
+
+def prune(engine: Engine, arguments: argparse.Namespace) -> int:
+    """Tuicon network prune."""
+    confirm("This removes all networks that no running container uses.", arguments.force)
+    for name in engine.networks.prune():
+        print(name)
+    return 0
+
+
+def connect(engine: Engine, arguments: argparse.Namespace) -> int:
+    """Tuicon network connect."""
+    asked = Attachment(arguments.network, arguments.ip, arguments.mac_address.lower(), tuple(arguments.alias))
+    engine.containers.connections.connect(arguments.container, asked)
+    return 0
+
+
+def disconnect(engine: Engine, arguments: argparse.Namespace) -> int:
+    """Tuicon network disconnect."""
+    engine.containers.connections.disconnect(arguments.container, arguments.network)
+    return 0
 
 
 def port(engine: Engine, arguments: argparse.Namespace) -> int:

@@ -325,7 +325,9 @@ _GROUPS: dict[str, tuple[str, dict[str, tuple[str, Add]]]] = {
     }),
     "network": ("work with networks", {
         "ls": ("list networks", _listing), "inspect": _OTHER_VERBS["inspect"], "create": ("make a network", network_flags.create),
-        "rm": ("remove networks", _names_only),
+        "rm": ("remove networks", _names_only), "prune": ("remove networks that no running container uses", _forced),
+        "connect": ("put a container into one more network", network_flags.connect),
+        "disconnect": ("take a container out of a network", network_flags.disconnect),
     }),
     "volume": ("work with volumes", {
         "ls": ("list volumes", _listing), "inspect": _OTHER_VERBS["inspect"], "create": ("make a volume", _volume_create),

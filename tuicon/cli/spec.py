@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from engine.model.container import ContainerSpec, LogOptions, Mount, RestartPolicy
 from engine.model.health import HealthCheck
-from tuicon.cli import isolation, limits
+from engine.model.network import Attachment
+from tuicon.cli import isolation, limits, network_flags
 from tuicon.cli.failure import Usage, complain
 from tuicon.cli.words import add_flag, add_list, environment, labels, pairs
 from tuicon.model.units import parse_duration, parse_size
@@ -55,8 +56,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_network_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--network", "--net", default="bridge", metavar="NETWORK",
-        help="bridge, host, none, a network, or container:NAME")  # fmt: skip
+    network_flags.add_networks(parser)
     add_list(
         parser, "-p", "--publish", metavar="[[ADDRESS:]HOST:]PORT[/PROTOCOL]", help="publish a port or a range of ports"
     )
@@ -91,12 +91,14 @@ def spec_of(arguments: argparse.Namespace) -> ContainerSpec:
     Raises:
         Usage: A flag's value is malformed.
     """
+    networks = network_flags.attachments_of(arguments)
+    is_plain = networks == (Attachment(networks[0].network),)
     spec = ContainerSpec(
         image=arguments.image, name=arguments.name, command=tuple(arguments.command) or None,
         entrypoint=() if arguments.entrypoint is None else (arguments.entrypoint,), env=environment(arguments),
         user=arguments.user, workdir=arguments.workdir, hostname=arguments.hostname, domainname=arguments.domainname,
         tty=arguments.tty, interactive=arguments.interactive, labels=labels(arguments),
-        annotations=pairs(arguments.annotation), network=arguments.network, dns=tuple(arguments.dns),
+        annotations=pairs(arguments.annotation), network=networks[0].network, attachments=() if is_plain else networks, dns=tuple(arguments.dns),
         dns_search=tuple(arguments.dns_search), extra_hosts=tuple(arguments.add_host), mounts=_mounts(arguments),
         limits=limits.of_arguments(arguments), shm_size=parse_size(arguments.shm_size),
         stop_signal=arguments.stop_signal, stop_timeout=arguments.stop_timeout, auto_remove=arguments.rm,

@@ -181,7 +181,8 @@ def network_rows(snapshot: Snapshot) -> tuple[Row, ...]:
         members = sum(
             1
             for container in snapshot.containers
-            if container.status.is_alive and container.spec.network == network.name
+            if container.status.is_alive
+            and network.name in (container.spec.network, *(item.network for item in container.spec.attachments))
         )
         subnet = network.subnet or "-"
         count = Cell(str(members), "" if members else "muted", sort=float(members))

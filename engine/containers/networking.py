@@ -1,0 +1,257 @@
+"""A container's places in networks: taken before a start, and changed while it runs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.containers.isolation import CONTAINER
+from engine.containers.records import NETWORKING, Known, Record, Registry
+from engine.errors import Conflict, InvalidArgument
+from engine.linux import rtnetlink
+from engine.model.container import ContainerSpec
+from engine.model.image import Image
+from engine.model.network import Attachment, Network
+from engine.networks import ports
+from engine.networks.networks import NetworkStore
+from engine.store import records
+from engine.store.journal import Journal
+from engine.store.paths import Paths
+
+if TYPE_CHECKING:
+    from engine.containers.launch import Launcher
+    from engine.containers.lifecycle import Lifecycle
+
+_ALONE = ("host", "none")
+Ask = Callable[[dict[str, Any]], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """What a monitor needs to know of networks.
+
+    Attributes:
+        settings: "endpoints", and what publishes ports.
+        leases: Files that the monitor deletes at the end.
+        gateway: The host as the container reaches it; empty for none.
+    """
+
+    settings: dict[str, Any]
+    leases: list[str]
+    gateway: str = ""
+
+
+def attachments(spec: ContainerSpec) -> tuple[Attachment, ...]:
+    """Return what a container asks of bridge networks, its first network first; nothing for host, none and others'."""
+    if spec.network in _ALONE or spec.network.startswith(CONTAINER):
+        return ()
+    found = {attachment.network: attachment for attachment in spec.attachments}
+    first = found.pop(spec.network, Attachment(spec.network))
+    return (first, *found.values())
+
+
+class Networking:
+    """Leases addresses, describes endpoints, and moves running containers into networks and out of them."""
+
+    def __init__(self, paths: Paths, networks: NetworkStore) -> None:
+        self._paths = paths
+        self._networks = networks
+
+    def check(self, spec: ContainerSpec) -> ContainerSpec:
+        """Check a specification; return it with the networks' names for their ids.
+
+        Raises:
+            NotFound: A network does not exist.
+            InvalidArgument: What is asked of one makes no sense.
+        """
+        if spec.network.startswith(CONTAINER) or spec.network in _ALONE:
+            if spec.attachments:
+                raise InvalidArgument(f"a container with network {spec.network.partition(':')[0]} has no other network")
+            return spec
+
+        def name_of(ref: str) -> str:
+            return self._networks.get(ref).name
+
+        named = tuple(replace(item, network=name_of(item.network)) for item in spec.attachments)
+        names = [item.network for item in named]
+        double = next((name for name in names if names.count(name) > 1), None)
+        alone = next((name for name in names if name in _ALONE), None)
+        if double or alone:
+            text = f"network {double} is named twice" if double else f"network {alone} excludes others"
+            raise InvalidArgument(text)
+        for attachment in named:
+            self._networks.check(attachment)
+        return replace(spec, network=name_of(spec.network), attachments=named)
+
+    def prepare(self, record: Record, image: Image) -> Attached:
+        """Lease addresses in all networks of a container that is about to start."""
+        spec = record.spec
+        self._paths.running(record.id).joinpath(NETWORKING).unlink(missing_ok=True)
+        wanted = attachments(spec)
+        if not wanted:
+            gateway = "" if spec.network.startswith(CONTAINER) else self._networks.get(spec.network).gateway
+            return Attached({"endpoints": []}, [], gateway)
+        endpoints: list[dict[str, Any]] = []
+        leases: list[str] = []
+        for attachment in wanted:
+            endpoint, lease, _ = self._join(record, attachment, endpoints)
+            endpoints.append(endpoint)
+            leases += lease
+        settings: dict[str, Any] = {"endpoints": endpoints}
+        exposes = (*spec.exposed, *image.settings.exposed_ports)
+        mappings = ports.wanted(spec.ports, exposes, publish_all=spec.publish_all)
+        first = self._networks.get(wanted[0].network)
+        if mappings and not first.internal:
+            endpoints[0]["reflects"] = True
+            settings["ports"] = [asdict(mapping) for mapping in mappings]
+            settings |= self._networks.firewall.connection(first.bridge)
+        return Attached(settings, leases, first.gateway)
+
+    def _join(
+        self, record: Record, attachment: Attachment, others: list[dict[str, Any]]
+    ) -> tuple[dict[str, Any], list[str], Network]:
+        """Lease an address; return the endpoint, the leases and the network."""
+        taken = {endpoint["interface"] for endpoint in others}
+        interface = next(name for number in range(len(taken) + 1) if (name := f"eth{number}") not in taken)
+        endpoint, network, lease = self._networks.prepare(attachment, record.id, interface)
+        routes = bool(endpoint.gateway) and not any(other["routes"] for other in others)
+        described = {**asdict(endpoint), "bridge": network.bridge, "mtu": network.mtu, "routes": routes}
+        return described, [str(lease)], network
+
+    def connect(self, known: Known, attachment: Attachment, ask: Ask) -> None:
+        """Put a container into one more network, at once when it runs; its lock is held.
+
+        Args:
+            known: The container.
+            attachment: The network, and what is asked of it.
+            ask: Asks the launcher.
+
+        Raises:
+            Conflict: It is in that network already, or it has no network of its own.
+        """
+        record, spec = known.record, known.record.spec
+        if spec.network == "host" or spec.network.startswith(CONTAINER):
+            raise Conflict(f"container {record.name} has no network of its own that could be connected")
+        network = self._networks.get(attachment.network)
+        if network.driver != "bridge":
+            raise Conflict(f"a container cannot be connected to network {network.name}")
+        attachment = replace(attachment, network=network.name)
+        before = attachments(spec)
+        if network.name in [item.network for item in before]:
+            raise Conflict(f"container {record.name} is in network {network.name} already")
+        self._networks.check(attachment)
+        if known.state:
+            self._connect_now(known, attachment, ask)
+        self._save(record, (*before, attachment))
+
+    def _connect_now(self, known: Known, attachment: Attachment, ask: Ask) -> None:
+        current = self._current(known)
+        endpoint, leases, network = self._join(known.record, attachment, current["endpoints"])
+        try:
+            self._write(known, [*current["endpoints"], endpoint], [*current["leases"], *leases])
+            ask(self._request(known, endpoint, is_new=True))
+        except BaseException:
+            self._write(known, current["endpoints"], current["leases"])
+            self._networks.leave(network.name, known.record.id)
+            raise
+
+    def disconnect(self, known: Known, ref: str, ask: Ask) -> None:
+        """Take a container out of a network, at once when it runs; its lock is held.
+
+        Raises:
+            Conflict: It is not in that network, or it publishes ports there.
+        """
+        record, name = known.record, self._networks.get(ref).name
+        before = attachments(record.spec)
+        after = tuple(item for item in before if item.network != name)
+        if len(after) == len(before):
+            raise Conflict(f"container {record.name} is not in network {name}")
+        if known.state:
+            self._disconnect_now(known, name, ask)
+        self._save(record, after)
+
+    def _disconnect_now(self, known: Known, name: str, ask: Ask) -> None:
+        current = self._current(known)
+        endpoint = next((item for item in current["endpoints"] if item["network"] == name), None)
+        if endpoint is None:
+            return
+        if endpoint.get("reflects"):
+            raise Conflict(f"container {known.record.name} publishes ports in network {name}", hint="stop it first")
+        left = [item for item in current["endpoints"] if item is not endpoint]
+        heir = next((item for item in left if item["gateway"]), None) if endpoint["routes"] else None
+        if heir:
+            heir["routes"] = True
+        rtnetlink.delete_link(endpoint["host_interface"])
+        self._write(known, left, [path for path in current["leases"] if name not in Path(path).parts])
+        self._networks.leave(name, known.record.id)
+        if heir:
+            ask(self._request(known, heir, is_new=False))
+
+    def _current(self, known: Known) -> dict[str, Any]:
+        """Return the endpoints and leases of a running container."""
+        with contextlib.suppress(FileNotFoundError):
+            return records.load_json(self._paths.running(known.record.id) / NETWORKING)
+        settings = records.load_json(self._paths.container(known.record.id) / "monitor.json")
+        return {"endpoints": settings["network"]["endpoints"], "leases": settings["leases"]}
+
+    def _write(self, known: Known, endpoints: list[dict[str, Any]], leases: list[str]) -> None:
+        """Write down what a running container has by now; its monitor and everybody else reads it there."""
+        path = self._paths.running(known.record.id) / NETWORKING
+        records.save(path, {"endpoints": endpoints, "leases": leases})
+
+    @staticmethod
+    def _request(known: Known, endpoint: dict[str, Any], *, is_new: bool) -> dict[str, Any]:
+        assert known.state
+        return {"action": "network", "id": known.record.id, "pid": known.state.pid, "pid_start": known.state.pid_start,
+            "endpoint": endpoint, "is_new": is_new}  # fmt: skip
+
+    def _save(self, record: Record, wanted: tuple[Attachment, ...]) -> None:
+        network = wanted[0].network if wanted else "none"
+        changed = replace(record, spec=replace(record.spec, network=network, attachments=wanted))
+        records.save(self._paths.container(record.id) / "record.json", changed)
+
+
+class Connections:
+    """Connects containers to networks, and disconnects them, by their names."""
+
+    def __init__(
+        self, networking: Networking, registry: Registry, lifecycle: Lifecycle, launcher: Launcher,
+        networks: NetworkStore, journal: Journal,
+    ) -> None:  # fmt: skip
+        self._networking = networking
+        self._registry = registry
+        self._lifecycle = lifecycle
+        self._launcher = launcher
+        self._networks = networks
+        self._journal = journal
+
+    def connect(self, ref: str, attachment: Attachment) -> None:
+        """Put a container into one more network, at once when it runs.
+
+        Raises:
+            Conflict: It is in that network already, or has no network of its own.
+            NotFound: There is no such network.
+        """
+        container_id = self._registry.resolve(ref)
+        with self._lifecycle.lock(container_id):
+            self._networking.connect(self._registry.known(container_id), attachment, self._launcher.ask)
+        self._tell("connect", attachment.network, container_id)
+
+    def disconnect(self, ref: str, network: str) -> None:
+        """Take a container out of a network, at once when it runs.
+
+        Raises:
+            Conflict: It is not in that network, or publishes ports there.
+            NotFound: There is no such network.
+        """
+        container_id = self._registry.resolve(ref)
+        with self._lifecycle.lock(container_id):
+            self._networking.disconnect(self._registry.known(container_id), network, self._launcher.ask)
+        self._tell("disconnect", network, container_id)
+
+    def _tell(self, action: str, ref: str, container_id: str) -> None:
+        network = self._networks.get(ref)
+        self._journal.append("network", action, network.id, network.name, container=container_id)

@@ -1,0 +1,68 @@
+"""One more interface, or another default route, for a container that runs; in a process of its own that enters its network."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+
+from engine.linux import procfs, rtnetlink, syscalls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Document = dict[str, Any]
+
+
+def attach(endpoint: Document, pid: int) -> None:
+    """Make an endpoint's interface in the network namespace of a process; the other end is on its bridge."""
+    rtnetlink.attach_veth(
+        str(endpoint["bridge"]), str(endpoint["host_interface"]), str(endpoint["interface"]), pid,
+        str(endpoint["mac"]), int(endpoint["mtu"]),
+    )  # fmt: skip
+    if endpoint.get("reflects"):
+        rtnetlink.reflect(str(endpoint["host_interface"]))
+
+
+def configure(endpoint: Document) -> None:
+    """Give an endpoint's interface of this network namespace its address, and the default route if that is its."""
+    rtnetlink.configure(
+        str(endpoint["interface"]), str(endpoint["address"]), int(endpoint["prefix_length"]),
+        str(endpoint["gateway"]) if endpoint["routes"] else "",
+    )  # fmt: skip
+
+
+def _change(request: Document) -> None:
+    endpoint: Document = request["endpoint"]
+    pid = int(request["pid"])
+    namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    if not procfs.is_same_process(pid, int(request["pid_start"])):
+        raise OSError(errno.ESRCH, "the container has ended")
+    if request["is_new"]:
+        attach(endpoint, pid)
+    home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    syscalls.setns(namespace, syscalls.CLONE_NEWNET)
+    try:
+        if request["is_new"]:
+            configure(endpoint)
+        else:
+            rtnetlink.route_through(str(endpoint["interface"]), str(endpoint["gateway"]))
+    except OSError:
+        syscalls.setns(home, syscalls.CLONE_NEWNET)
+        if request["is_new"]:
+            rtnetlink.delete_link(str(endpoint["host_interface"]))
+        raise
+
+
+def main(request: Document, fds: list[int]) -> None:
+    """Do what request["endpoint"] asks; fds is the reply socket alone."""
+    answer: Document = {"ok": True, "pid": 0}
+    try:
+        _change(request)
+    except OSError as error:
+        text = f"cannot change the container's network: {error.strerror or error}"
+        answer = {"ok": False, "kind": "failed", "errno": error.errno or 0, "message": text}
+    with socket.socket(fileno=fds[0]) as reply:
+        reply.send(json.dumps(answer).encode())
