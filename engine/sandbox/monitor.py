@@ -15,6 +15,7 @@ import time
 from engine.linux import files, procfs, rtnetlink
 from engine.linux.cgroup import group as cgroups
 from engine.sandbox import protocol, spawn
+from engine.sandbox.recorder import Recorder
 from engine.sandbox.restart import RestartPolicy
 from engine.sandbox.spawn import StartFailure
 from engine.sandbox.streams import Streams
@@ -41,6 +42,7 @@ class Monitor:
         self._group: Group = cgroups.group_for(str(self._settings["cgroup"]))
         self._streams = Streams(self._settings, session)
         self._policy = RestartPolicy(self._settings.get("restart") or {})
+        self._recorder = Recorder(self._settings, self._journal)
         self._pid = 0
         self._lasted = 0.0
         self._end = (0, False)  # exit code of the last run, and whether it was killed for lack of memory
@@ -67,7 +69,9 @@ class Monitor:
     def _live(self) -> None:
         """Supervise one run to its end, and write that down."""
         began = time.monotonic()
-        status = self._streams.supervise(self._pid)
+        self._recorder.begin(self._group, self._pid)
+        status = self._streams.supervise(self._pid, self._recorder)
+        self._recorder.end()
         self._lasted = time.monotonic() - began
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         exit_code = 128 + number if number else os.WEXITSTATUS(status)
@@ -91,6 +95,7 @@ class Monitor:
             if self._is_stopped():
                 return False
             self._policy.count += 1
+            self._config["linux"]["resources"] = self._resources_now()
             self._streams.begin_again()
             self._drop_interfaces()
             try:
@@ -106,6 +111,12 @@ class Monitor:
                 return False
         self._journal("start")
         return True
+
+    def _resources_now(self) -> Document:
+        """Return the limits, which may have been changed since the last start."""
+        directory = os.path.dirname(str(self._settings["exit"]))
+        config: Document = json.loads(files.read_file(f"{directory}/config.json"))
+        return config["linux"].get("resources") or {}
 
     def _is_stopped(self) -> bool:
         """Return whether somebody has asked for the end of the container."""

@@ -25,6 +25,16 @@ _MOST_WAITING = 4 << 20
 _MOST_STDIN = 256 << 10
 
 
+class Timer:
+    """What a monitor's loop does between its bytes."""
+
+    def left(self) -> float | None:
+        """Return the milliseconds until there is something to do; None when there is nothing."""
+
+    def tick(self) -> None:
+        """Do what is due; called more often than that."""
+
+
 class Client:
     """One attached session and what it has not read yet."""
 
@@ -118,17 +128,20 @@ class Streams:
         self._listener.listen(16)
         self._poll.register(self._listener.fileno(), select.POLLIN)
 
-    def supervise(self, pid: int) -> int:
-        """Move bytes until the process has ended; return its wait status."""
+    def supervise(self, pid: int, *timers: Timer) -> int:
+        """Move bytes, and let timers do what is due, until the process has ended; return its wait status."""
         pidfd = os.pidfd_open(pid)
         self._poll.register(pidfd, select.POLLIN)
         ended = False
         while not ended:
-            for fd, events in self._poll.poll():
+            left = [wait for timer in timers if (wait := timer.left()) is not None]
+            for fd, events in self._poll.poll(min(left) if left else None):
                 if fd == pidfd:
                     ended = True
                 else:
                     self._handle(fd, events)
+            for timer in () if ended else timers:
+                timer.tick()
         os.close(pidfd)
         _, status = os.waitpid(pid, 0)
         self._drain()

@@ -55,6 +55,8 @@ TAKE_PATHS = {
     "engine/sandbox/launcher.py:*": "before any container",
     "engine/sandbox/monitor.py:*": "the bundle: records, locks and sockets of the state root",
     "engine/sandbox/logfile.py:*": "the log beside the record",
+    "engine/sandbox/ring.py:*": "the history beside the record",
+    "engine/sandbox/recorder.py:_revert": "the trial in the state root",
     "engine/sandbox/streams.py:*": "the null device and the attach socket on the host",
     "engine/volumes/volumes.py:size": "the volume's own directory; what is below comes by descriptor",
     "engine/volumes/volumes.py:copy_up": "the volume's own directory; what is below comes by descriptor",

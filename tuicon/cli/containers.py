@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import Conflict, EngineError, NotFound
 from engine.model.container import ExecSpec
 from tuicon.cli import limits as limit_flags
-from tuicon.cli import output
+from tuicon.cli import output, tuning
 from tuicon.cli.failure import Exit, Usage, complain
 from tuicon.cli.spec import spec_of
 from tuicon.cli.words import environment
@@ -323,6 +323,8 @@ def top(engine: Engine, arguments: argparse.Namespace) -> int:
 
 def update(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon update."""
+    if tuning.is_asked(arguments):
+        return tuning.update(engine, arguments)
     if limit_flags.is_empty(arguments):
         raise Usage("update: no limit is named")
     change = limit_flags.change_of(arguments)
