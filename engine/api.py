@@ -11,6 +11,7 @@ All methods are synchronous and may be called from any thread; none needs a term
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from engine.images.images import ImageStore
     from engine.images.registry.registries import Registries
     from engine.model.container import Mount
+    from engine.model.limits import LimitsChanged
     from engine.model.network import PortMapping
     from engine.networks.networks import NetworkStore
     from engine.store.journal import Journal
@@ -171,6 +173,20 @@ def parse_expose(text: str) -> tuple[str, ...]:
     from engine.networks.ports import parse_expose as parse
 
     return parse(text)
+
+
+def step_down(engine: Engine, ref: str, memory: int, within: float) -> LimitsChanged:
+    """Lower the memory limit of a running container bit by bit, as it gives up memory; see engine.containers.stepdown."""
+    from engine.containers.stepdown import step_down as step
+
+    return step(engine.containers.tuning, engine.containers.counters, ref, memory, within)
+
+
+def percentile(values: Iterable[float], part: float) -> float:
+    """Return the value below which a part (0..1) of the values lies; 0.0 of none."""
+    from engine.sandbox.ring import percentile as of
+
+    return of(values, part)
 
 
 def familiar_reference(reference: str) -> tuple[str, str]:

@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from engine.containers.boot import Boot
     from engine.containers.check import Check
     from engine.containers.create import Creator
+    from engine.containers.history import History
     from engine.containers.launch import Launcher
     from engine.containers.lifecycle import Lifecycle
     from engine.containers.networking import Connections
     from engine.containers.session import Session
+    from engine.containers.tuning import Tuning
     from engine.containers.usage import Sampler
     from engine.containers.views import Views
     from engine.images.images import ImageStore
@@ -105,6 +107,20 @@ class Containers(Exchange):
         from engine.containers.boot import Boot
 
         return Boot(self._paths, self._registry, self._lifecycle)
+
+    @cached_property
+    def tuning(self) -> Tuning:
+        """What moves limits: on trial, for several containers at once, with previews and undo."""
+        from engine.containers.tuning import Tuning
+
+        return Tuning(self._paths, self._journal, self._registry, self._lifecycle, self._rooms.volumes)
+
+    @property
+    def history(self) -> History:
+        """What monitors have written down of the use of containers."""
+        from engine.containers.history import History
+
+        return History(self._paths, self._registry)
 
     def create(self, spec: ContainerSpec) -> Container:
         """Create a container without starting it.
@@ -386,24 +402,10 @@ class Containers(Exchange):
 
         Raises:
             InvalidArgument: No kernel would take them.
+            Conflict: The memory limit would be below what is in use.
             CgroupError: This kernel refuses them; nothing is changed.
         """
-        from engine.linux.cgroup.devices import block_device
-        from engine.oci import resources
-
-        container_id = self._registry.resolve(ref)
-        with self._lifecycle.lock(container_id):
-            known = self._registry.known(container_id)
-            before, after = known.record.limits, change(known.record.limits)
-            resources.validate(after, os.cpu_count() or 1)
-            if known.state:
-                wanted = resources.resources(after, block_device, before)
-                if after.cpuset_cpus is None and before.cpuset_cpus is not None:
-                    wanted.setdefault("cpu", {})["cpus"] = f"0-{(os.cpu_count() or 1) - 1}"
-                self._lifecycle.group(container_id)[0].apply(wanted)
-            records.save(self._paths.container(container_id) / "record.json", replace(known.record, limits=after))
-        self._journal.append("container", "update", container_id, known.record.name, **_difference(before, after))
-        return LimitsChanged(container_id, before, after)
+        return self.tuning.update(ref, change)
 
     def set_restart(self, ref: str, policy: RestartPolicy) -> None:
         """Give a container another restart policy, a running one too.
@@ -481,9 +483,3 @@ def _exec_process(bundle: Path, spec: ExecSpec) -> dict[str, Any]:
         if process.get("apparmorProfile"):
             process["apparmorProfile"] = "unconfined"
     return process
-
-
-def _difference(before: Limits, after: Limits) -> dict[str, str]:
-    names = Limits.__dataclass_fields__
-    pairs = ((name, getattr(before, name), getattr(after, name)) for name in names)
-    return {name: f"{old} -> {new}" for name, old, new in pairs if old != new}

@@ -13,6 +13,7 @@ from engine.containers import devices, isolation, log_settings, names, runtimes
 from engine.containers.confinement import Confinement
 from engine.containers.identifiers import Identifiers
 from engine.containers.isolation import CONTAINER, Shared
+from engine.containers.knobs import checked
 from engine.containers.networking import Networking
 from engine.containers.records import HEALTH, NETWORKING, Record, Registry
 from engine.errors import Conflict, InvalidArgument, NotSupported
@@ -92,7 +93,7 @@ class Creator:
     def _check(self, spec: ContainerSpec, stop_signal: str) -> ContainerSpec:
         """Refuse what cannot work before anything is made; return the specification with ids for names."""
         signal_number(stop_signal)
-        resources.validate(spec.limits, os.cpu_count() or 1)
+        spec = replace(spec, limits=checked(spec.limits, self._volumes))
         isolation.check(spec)
         _check_mounts(spec)
         _check_policies(spec)

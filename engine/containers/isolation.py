@@ -12,7 +12,7 @@ from engine.sandbox.users import LARGEST_ID
 
 if TYPE_CHECKING:
     from engine.containers.records import Registry, State
-    from engine.model.container import ContainerSpec
+    from engine.model.container import ContainerSpec, Ulimit
 
 CONTAINER = "container:"
 _MODES = {
@@ -83,12 +83,21 @@ def check(spec: ContainerSpec) -> None:
     _check_numbers(spec)
 
 
-def _check_numbers(spec: ContainerSpec) -> None:
-    for limit in spec.ulimits:
+def check_ulimits(ulimits: tuple[Ulimit, ...]) -> None:
+    """Refuse resource limits that do not exist or contradict themselves.
+
+    Raises:
+        InvalidArgument: With one sentence about the first wrong one.
+    """
+    for limit in ulimits:
         if limit.name not in ULIMITS:
             raise InvalidArgument(f"invalid ulimit {limit.name!r}: one of {', '.join(ULIMITS)}")
         if min(limit.soft, limit.hard) < -1 or (limit.hard != -1 and not -1 < limit.soft <= limit.hard):
             raise InvalidArgument(f"the soft limit of ulimit {limit.name} must not be above the hard limit")
+
+
+def _check_numbers(spec: ContainerSpec) -> None:
+    check_ulimits(spec.ulimits)
     for group in spec.group_add:
         if not group or (group.isascii() and group.isdigit() and int(group) > LARGEST_ID):
             raise InvalidArgument(f"invalid group {group!r}: a name, or a number up to {LARGEST_ID}")

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from engine.containers import trial as trials
 from engine.errors import Ambiguous, NotFound, StoreError
 from engine.linux import files, procfs
 from engine.model.container import Container, ContainerSpec
@@ -226,7 +227,7 @@ class Registry:
             image=record.image,
             command=record.command,
             spec=record.spec,
-            limits=record.limits,
+            limits=self.limits(known),
             status=known.status,
             created_at=record.created_at,
             started_at=state.started_at if state else (exit_record.started_at if exit_record else None),
@@ -249,6 +250,17 @@ class Registry:
         except (FileNotFoundError, StoreError):
             return None
         return found if state and state.has_monitor else replace(found, status="unhealthy")
+
+    def limits(self, known: Known) -> Limits:
+        """Return the limits in force: those on trial, or else those of the record."""
+        trial = self.trial(known)
+        return trial.after if trial else known.record.limits
+
+    def trial(self, known: Known) -> trials.Trial | None:
+        """Return the change that is on trial in a container that runs; None when there is none."""
+        state = known.state
+        found = trials.load(self._paths.running(known.record.id)) if state else None
+        return found if found and state and found.is_of(state.pid, state.pid_start) else None
 
     def users_of_image(self, image_id: str) -> tuple[str, ...]:
         """Return the ids of the containers made from an image."""

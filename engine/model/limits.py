@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,14 @@ class DeviceRate:
 
     device: str
     rate: int
+
+
+@dataclass(frozen=True, slots=True)
+class HugepageLimit:
+    """A limit on the huge pages of one size, such as "2MB", in bytes; 0 allows none."""
+
+    size: str
+    limit: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,13 @@ class Limits:
         device_write_bps: Bytes per second written, per device.
         device_read_iops: Reads per second, per device.
         device_write_iops: Writes per second, per device.
+        cpu_burst: Unused quota in microseconds that may be saved up and spent at once.
+        cpu_idle: Whether it runs only when nobody else wants the CPU (SCHED_IDLE for the whole group).
+        memory_high: Bytes above which it is slowed down and its memory reclaimed, but not killed (v2 only).
+        memory_min: Bytes that are never reclaimed (v2 only).
+        oom_group: Whether lack of memory kills all its processes together (v2 only).
+        hugepages: Bytes of huge pages, per page size ("2MB").
+        unified: (file, text) of cgroup v2, as podman's --cgroup-conf; they are written last, over all others.
     """
 
     cpus: float | None = None
@@ -67,6 +83,13 @@ class Limits:
     device_write_bps: tuple[DeviceRate, ...] = ()
     device_read_iops: tuple[DeviceRate, ...] = ()
     device_write_iops: tuple[DeviceRate, ...] = ()
+    cpu_burst: int | None = None
+    cpu_idle: bool | None = None
+    memory_high: int | None = None
+    memory_min: int | None = None
+    oom_group: bool | None = None
+    hugepages: tuple[HugepageLimit, ...] = ()
+    unified: tuple[tuple[str, str], ...] = ()
 
     @property
     def effective_cpus(self) -> float | None:
@@ -85,8 +108,86 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class LimitsChanged:
-    """What an update did, enough to undo it."""
+    """What an update did, enough to undo it.
+
+    Attributes:
+        trial_seconds: Time after which it is reverted unless it is confirmed; 0.0 when it is for good.
+    """
 
     container_id: str
+    before: Limits
+    after: Limits
+    trial_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """Whether one field of Limits can be set on this host.
+
+    Attributes:
+        name: The field.
+        file: The kernel's file behind it; empty where there is none.
+        why_not: One sentence; empty when it can be set.
+    """
+
+    name: str
+    file: str = ""
+    why_not: str = ""
+
+    @property
+    def is_supported(self) -> bool:
+        """Whether it can be set."""
+        return not self.why_not
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """What is really in force: the tightest limit of a container's group and of all groups above it.
+
+    Attributes:
+        cpus: CPU time in cores; the host's CPUs when no group limits it.
+        memory: Bytes; None when no group limits it. pids likewise.
+        cpu_share: Part of the host's CPU time, 0..1, that its weight gives when every group with processes wants all.
+        cpus_by, memory_by, pids_by: The group that limits it, from its hierarchy's root; empty for none.
+    """
+
+    cpus: float
+    memory: int | None
+    pids: int | None
+    cpu_share: float
+    cpus_by: str = ""
+    memory_by: str = ""
+    pids_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a change would do, computed before it is made.
+
+    Attributes:
+        effective: What would be in force; None when the container is not running.
+        refusal: Why the change would be refused; empty when it would not.
+    """
+
+    container_id: str
+    name: str
+    before: Limits
+    after: Limits
+    effective: Effective | None = None
+    refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of a container's limits, as its history keeps it.
+
+    Attributes:
+        how: "update", "undo", "trial", "confirm", "revert", "profile" or "autotune".
+        by: Who asked for it.
+    """
+
+    time: datetime
+    how: str
+    by: str
     before: Limits
     after: Limits

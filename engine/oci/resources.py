@@ -11,7 +11,20 @@ from engine.model.limits import DeviceRate, Limits
 
 SMALLEST_MEMORY = 6 << 20
 UNLIMITED = -1
-_DEFAULT_PERIOD = 100_000
+_DEFAULT_PERIOD, _DEFAULT_RT_PERIOD, _DEFAULT_SWAPPINESS = 100_000, 1_000_000, 60
+_PAGE_SIZE = re.compile(r"[1-9]\d*[KMG]B")
+_BEYOND = 1 << 62
+_UNIFIED_FILE = re.compile(r"(cpu|cpuset|io|memory|pids|hugetlb|rdma|misc)\.[a-z0-9_.]+", re.IGNORECASE)
+# The files of cgroup v2 whose old value is known when they are not wanted any more, and the field they stand beside.
+_DEFAULTS = {
+    "memory.high": ("max", "memory_high"), "memory.max": ("max", "memory"), "memory.low": ("0", "memory_reservation"),
+    "memory.min": ("0", "memory_min"), "memory.swap.max": ("max", "memory_swap"), "memory.swap.high": ("max", ""),
+    "memory.oom.group": ("0", "oom_group"), "memory.zswap.max": ("max", ""), "pids.max": ("max", "pids"),
+    "cpu.weight": ("100", "cpu_shares"), "cpu.weight.nice": ("0", ""), "cpu.max": ("max 100000", "effective_cpus"),
+    "cpu.max.burst": ("0", "cpu_burst"), "cpu.idle": ("0", "cpu_idle"), "cpu.uclamp.min": ("0", ""),
+    "cpu.uclamp.max": ("max", ""), "cpuset.cpus": ("", "cpuset_cpus"), "cpuset.mems": ("", "cpuset_mems"),
+    "io.weight": ("default 100", "blkio_weight"), "io.bfq.weight": ("default 100", "blkio_weight"),
+}  # fmt: skip
 _CPU_LIST = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
 _RATES = (
     ("device_read_bps", "throttleReadBpsDevice"),
@@ -37,10 +50,32 @@ def validate(limits: Limits, host_cpus: int) -> None:
         raise InvalidArgument("the limit for memory and swap must not be below the memory limit")
     if limits.memory and limits.memory_reservation and limits.memory_reservation > limits.memory:
         raise InvalidArgument("the memory reservation must not be above the memory limit")
+    if limits.cpu_idle and limits.cpu_shares is not None:
+        raise InvalidArgument("a container that runs when the CPU is idle has no CPU shares")
+    _validate_cpu_lists(limits, host_cpus)
+    _validate_ranges(limits)
+    _validate_names(limits)
+
+
+def _validate_cpu_lists(limits: Limits, host_cpus: int) -> None:
     for name, value in (("cpuset CPUs", limits.cpuset_cpus), ("cpuset memory nodes", limits.cpuset_mems)):
         if value is not None and not _CPU_LIST.fullmatch(value):
             raise InvalidArgument(f"the {name} {value!r} are not a list such as 0-3,5")
-    _validate_ranges(limits)
+    quota = limits.effective_cpus
+    if limits.cpus is None and quota is not None and quota > host_cpus:
+        raise InvalidArgument(f"the CPU quota over its period is {quota:g} CPUs, and this host has {host_cpus}")
+
+
+def _validate_names(limits: Limits) -> None:
+    for page in limits.hugepages:
+        if not _PAGE_SIZE.fullmatch(page.size):
+            raise InvalidArgument(f"{page.size!r} is not the size of a huge page, such as 2MB")
+        _in_range(f"limit of {page.size} huge pages", page.limit, 0, 1 << 62)
+    for name, text in limits.unified:
+        if not _UNIFIED_FILE.fullmatch(name) or not text or not text.isprintable():
+            raise InvalidArgument(
+                f"{name}={text!r} is not a file of cgroup v2 and its text, such as memory.high=1073741824"
+            )
 
 
 def _validate_ranges(limits: Limits) -> None:
@@ -51,6 +86,9 @@ def _validate_ranges(limits: Limits) -> None:
     _in_range("I/O weight", limits.blkio_weight, 10, 1000)
     _in_range("pids limit", limits.pids, 1, 1 << 22)
     _in_range("memory swappiness", limits.memory_swappiness, 0, 100)
+    _in_range("memory.high", limits.memory_high, SMALLEST_MEMORY, 1 << 62, "6 MiB")
+    _in_range("memory.min", limits.memory_min, 0, limits.memory or 1 << 62)
+    _in_range("CPU burst", limits.cpu_burst, 0, _burst_at_most(limits))
     _in_range("real-time period", limits.cpu_rt_period, 1, 1 << 40)
     _in_range("real-time runtime", limits.cpu_rt_runtime, 0, limits.cpu_rt_period or 1_000_000)
     for field, _ in _RATES:
@@ -58,6 +96,14 @@ def _validate_ranges(limits: Limits) -> None:
             _in_range(f"rate of {rate.device}", rate.rate, 1, 1 << 62)
     for rate in limits.blkio_weight_devices:
         _in_range(f"I/O weight of {rate.device}", rate.rate, 10, 1000)
+
+
+def _burst_at_most(limits: Limits) -> int:
+    """Return the quota in microseconds, which a burst must not exceed (kernel: sched-bwc)."""
+    cpus = limits.effective_cpus
+    if limits.cpu_burst and cpus is None:
+        raise InvalidArgument("a CPU burst needs a CPU limit")
+    return round((cpus or 0) * (limits.cpu_period or _DEFAULT_PERIOD))
 
 
 def _in_range(name: str, value: int | None, low: int, high: int, low_text: str = "") -> None:
@@ -94,11 +140,39 @@ def resources(
         if rates:
             numbers = ((*device_number(device), rate) for device, rate in rates.items())
             found["blockIO"][name] = [{"major": major, "minor": minor, "rate": rate} for major, minor, rate in numbers]
+    pages = {page.size: _BEYOND for page in (before.hugepages if before else ())}
+    pages |= {page.size: page.limit for page in limits.hugepages}
+    found["hugepageLimits"] = [{"pageSize": size, "limit": limit} for size, limit in pages.items()]
+    found["unified"] = _unified(limits, before)
     return {name: section for name, section in found.items() if section}
+
+
+def _unified(limits: Limits, before: Limits | None) -> dict[str, str]:
+    """Return the files of v2: those that OCI has no field for, then those named by the user."""
+    found: dict[str, str] = {}
+    for name, field in (
+        ("memory.high", "memory_high"),
+        ("memory.min", "memory_min"),
+        ("memory.oom.group", "oom_group"),
+    ):
+        value = getattr(limits, field)
+        if value is not None:
+            found[name] = str(int(value))
+        elif before and getattr(before, field) is not None:
+            found[name] = _DEFAULTS[name][0]
+    for name, _ in before.unified if before else ():
+        default, field = _DEFAULTS.get(name, ("", ""))
+        if default and not (field and getattr(limits, field) is not None):
+            found[name] = default
+    return found | dict(limits.unified)
 
 
 def _numbered(number: tuple[int, int]) -> dict[str, int]:
     return {"major": number[0], "minor": number[1]}
+
+
+def _as_number(flag: bool | None) -> int | None:
+    return None if flag is None else int(flag)
 
 
 def _value(wanted: int | None, old: int | None, unlimited: int) -> int | None:
@@ -121,8 +195,13 @@ def _cpu(limits: Limits, before: Limits | None) -> dict[str, Any]:
     shares = _value(limits.cpu_shares, before.cpu_shares if before else None, 0)
     if shares is not None:
         found["shares"] = shares
-    others = {"cpus": limits.cpuset_cpus, "mems": limits.cpuset_mems, "realtimePeriod": limits.cpu_rt_period,
-        "realtimeRuntime": limits.cpu_rt_runtime}  # fmt: skip
+    others = {
+        "cpus": limits.cpuset_cpus, "mems": limits.cpuset_mems,
+        "burst": _value(limits.cpu_burst, before.cpu_burst if before else None, 0),
+        "idle": _value(_as_number(limits.cpu_idle), before.cpu_idle if before else None, 0),
+        "realtimePeriod": _value(limits.cpu_rt_period, before.cpu_rt_period if before else None, _DEFAULT_RT_PERIOD),
+        "realtimeRuntime": _value(limits.cpu_rt_runtime, before.cpu_rt_runtime if before else None, 0),
+    }  # fmt: skip
     return found | {name: value for name, value in others.items() if value is not None}
 
 
@@ -137,5 +216,11 @@ def _memory(limits: Limits, before: Limits | None) -> dict[str, Any]:
     reservation = _value(limits.memory_reservation, before.memory_reservation if before else None, 0)
     if reservation is not None:
         found["reservation"] = reservation
-    others = {"swappiness": limits.memory_swappiness, "disableOOMKiller": limits.oom_kill_disable}
+    old = before or Limits()
+    others = {
+        "swappiness": _value(limits.memory_swappiness, old.memory_swappiness, _DEFAULT_SWAPPINESS),
+        "disableOOMKiller": False
+        if limits.oom_kill_disable is None and old.oom_kill_disable
+        else limits.oom_kill_disable,
+    }
     return found | {name: value for name, value in others.items() if value is not None}

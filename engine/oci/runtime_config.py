@@ -11,7 +11,7 @@ from typing import Any
 
 from engine.errors import InvalidArgument, NotSupported
 from engine.linux.capabilities import DEFAULT, NAMES
-from engine.model.container import ContainerSpec, Mount
+from engine.model.container import ContainerSpec, Mount, Ulimit
 from engine.model.image import ImageSettings
 from engine.oci.cdi import Edits, hook_of, mount_of
 from engine.oci.devices import standard_nodes
@@ -158,8 +158,7 @@ def process_of(spec: ContainerSpec, settings: ImageSettings, place: Place) -> Do
         "cwd": spec.workdir or settings.workdir or "/",
         "capabilities": {"bounding": capabilities, "effective": capabilities, "permitted": capabilities,
             "inheritable": [], "ambient": []},
-        "rlimits": [{"type": f"RLIMIT_{limit.name.upper()}", "soft": _unsigned(limit.soft), "hard": _unsigned(limit.hard)}
-            for limit in spec.ulimits],
+        "rlimits": rlimits(spec.ulimits),
         "noNewPrivileges": spec.no_new_privileges and not spec.privileged,
         "apparmorProfile": place.apparmor,
         "selinuxLabel": spec.selinux_label,
@@ -167,6 +166,14 @@ def process_of(spec: ContainerSpec, settings: ImageSettings, place: Place) -> Do
     if spec.oom_score_adj is not None:
         process["oomScoreAdj"] = spec.oom_score_adj
     return {name: value for name, value in process.items() if value not in ("", []) or name == "args"}
+
+
+def rlimits(ulimits: tuple[Ulimit, ...]) -> list[Document]:
+    """Return `process.rlimits`."""
+    return [
+        {"type": f"RLIMIT_{limit.name.upper()}", "soft": _unsigned(limit.soft), "hard": _unsigned(limit.hard)}
+        for limit in ulimits
+    ]
 
 
 def _is_number(text: str) -> bool:

@@ -16,6 +16,7 @@ from engine.linux import files, procfs, syscalls
 from engine.sandbox.enter import Entry
 from engine.sandbox.process import CannotStart
 from engine.sandbox.security import Security
+from engine.sandbox.streams import Timer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Verdict:
         return self.status != before
 
 
-class HealthChecks:
+class HealthChecks(Timer):
     """Checks one container, as a timer and a descriptor in the loop of its monitor, which never waits for a check."""
 
     def __init__(self, settings: Document, process: Document, seccomp: str, report: Callable[[str], None]) -> None:

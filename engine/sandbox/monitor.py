@@ -18,6 +18,7 @@ from engine.sandbox import protocol, spawn
 from engine.sandbox.external import External
 from engine.sandbox.health import HealthChecks
 from engine.sandbox.ports import Ports
+from engine.sandbox.recorder import Recorder
 from engine.sandbox.restart import RestartPolicy
 from engine.sandbox.spawn import StartFailure
 from engine.sandbox.streams import Streams
@@ -49,6 +50,7 @@ class Monitor:
         runtime = str(self._settings.get("runtime") or "")
         self._external = External(runtime, self._config, self._settings, self._group) if runtime else None
         self._ports = Ports(self._settings)
+        self._recorder = Recorder(self._settings, self._journal)
         self._pid = 0
         self._lasted = 0.0
         self._end = (0, False)  # exit code of the last run, and whether it was killed for lack of memory
@@ -84,7 +86,9 @@ class Monitor:
         began = time.monotonic()
         if self._checks:
             self._checks.begin(self._pid, self._group, self._streams)
-        status = self._streams.supervise(self._pid, self._checks)
+        self._recorder.begin(self._group, self._pid)
+        status = self._streams.supervise(self._pid, self._recorder, *([self._checks] if self._checks else []))
+        self._recorder.end()
         if self._checks:
             self._checks.end()
         self._lasted = time.monotonic() - began
@@ -112,6 +116,7 @@ class Monitor:
                 return False
             self._look_at_networks()
             self._policy.count += 1
+            self._config["linux"]["resources"] = self._resources_now()
             self._streams.begin_again()
             self._drop_interfaces()
             try:
@@ -133,6 +138,12 @@ class Monitor:
         settings: Document = json.loads(files.read_file(f"{self._bundle}/monitor.json"))
         self._policy.change(settings.get("restart") or {})
         return not self._is_stopped() and self._policy.wants(self._end[0])
+
+    def _resources_now(self) -> Document:
+        """Return the limits, which may have been changed since the last start."""
+        directory = os.path.dirname(str(self._settings["exit"]))
+        config: Document = json.loads(files.read_file(f"{directory}/config.json"))
+        return config["linux"].get("resources") or {}
 
     def _is_stopped(self) -> bool:
         """Return whether somebody has asked for the end of the container."""

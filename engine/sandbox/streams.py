@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from engine.sandbox.health import HealthChecks
-
     Document = dict[str, Any]
 
 _DRIVERS: dict[str, Callable[[Document], Log]] = {
@@ -30,6 +28,16 @@ _DRIVERS: dict[str, Callable[[Document], Log]] = {
 _CHUNK = 32 << 10
 _MOST_WAITING = 4 << 20
 _MOST_STDIN = 256 << 10
+
+
+class Timer:
+    """What a monitor's loop does between its bytes."""
+
+    def left(self) -> float | None:
+        """Return the milliseconds until there is something to do; None when there is nothing."""
+
+    def tick(self) -> None:
+        """Do what is due; called more often than that."""
 
 
 class Client:
@@ -135,19 +143,20 @@ class Streams:
         self._poll.unregister(fd)
         del self._others[fd]
 
-    def supervise(self, pid: int, checks: HealthChecks | None = None) -> int:
-        """Move bytes, and check the health, until the process has ended; return its wait status."""
+    def supervise(self, pid: int, *timers: Timer) -> int:
+        """Move bytes, and let timers do what is due, until the process has ended; return its wait status."""
         pidfd = os.pidfd_open(pid)
         self._poll.register(pidfd, select.POLLIN)
         ended = False
         while not ended:
-            for fd, events in self._poll.poll(checks.left() if checks else None):
+            left = [wait for timer in timers if (wait := timer.left()) is not None]
+            for fd, events in self._poll.poll(min(left) if left else None):
                 if fd == pidfd:
                     ended = True
                 else:
                     self._handle(fd, events)
-            if checks and not ended:
-                checks.tick()
+            for timer in () if ended else timers:
+                timer.tick()
         os.close(pidfd)
         _, status = os.waitpid(pid, 0)
         self._drain()

@@ -63,6 +63,8 @@ TAKE_PATHS = {
     "engine/sandbox/connect.py:_change": "namespaces in the host's /proc",
     "engine/sandbox/ports.py:*": "the records of the state root, and the null device on the host",
     "engine/sandbox/logfile.py:*": "the log beside the record",
+    "engine/sandbox/ring.py:*": "the history beside the record",
+    "engine/sandbox/recorder.py:_revert": "the trial in the state root",
     "engine/sandbox/streams.py:*": "the null device and the attach socket on the host",
     "engine/volumes/volumes.py:size": "the volume's own directory; what is below comes by descriptor",
     "engine/volumes/volumes.py:copy_up": "the volume's own directory; what is below comes by descriptor",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import Conflict, EngineError, NotFound
 from engine.model.container import ExecSpec
 from tuicon.cli import limits as limit_flags
-from tuicon.cli import output
+from tuicon.cli import output, tuning
 from tuicon.cli.failure import Exit, Usage, complain
 from tuicon.cli.spec import parse_restart, spec_of
 from tuicon.cli.words import environment
@@ -328,6 +328,8 @@ def top(engine: Engine, arguments: argparse.Namespace) -> int:
 
 def update(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon update."""
+    if tuning.is_asked(arguments):
+        return tuning.update(engine, arguments)
     policy = parse_restart(arguments.restart) if arguments.restart is not None else None
     has_limits = not limit_flags.is_empty(arguments)
     if not has_limits and policy is None:

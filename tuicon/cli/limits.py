@@ -3,46 +3,68 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from engine.model.limits import DeviceRate, Limits
+from engine.model.limits import DeviceRate, HugepageLimit, Limits
 from tuicon.cli.failure import Usage, complain
 from tuicon.model.units import parse_size
 
 _RATES = ("device_read_bps", "device_write_bps", "device_read_iops", "device_write_iops", "blkio_weight_devices")
 _NAMES = ("cpus", "cpu_period", "cpu_quota", "cpu_shares", "cpuset_cpus", "cpuset_mems", "memory",
     "memory_reservation", "memory_swap", "memory_swappiness", "oom_kill_disable", "cpu_rt_period", "cpu_rt_runtime",
-    "pids", "blkio_weight")  # fmt: skip
+    "pids", "blkio_weight", "cpu_burst", "cpu_idle", "memory_high", "memory_min", "oom_group")  # fmt: skip
+_LISTS = ("hugepages", "unified")
+_AS_GIVEN = ("oom_kill_disable", "cpu_rt_runtime", "cpu_idle", "oom_group")
+_SHARES_PER_CPU = 1024  # as Kubernetes counts
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add docker's flags."""
     group = parser.add_argument_group("limits (0, or -1 where docker says so, means none)")
-    group.add_argument("--cpus", type=float, metavar="CORES", help="CPU time in cores")
-    group.add_argument("-c", "--cpu-shares", type=int, metavar="N", help="relative CPU weight (2-262144)")
+    group.add_argument("--cpus", type=_cpus, metavar="CORES|N%%", help="CPU time in cores, or in percent of the host")
+    group.add_argument("-c", "--cpu-shares", type=_shares, metavar="N|N%%",
+        help="relative CPU weight (2-262144), or in percent of the host at 1024 a CPU")  # fmt: skip
     group.add_argument("--cpu-period", type=int, metavar="US", help="period of the CPU quota in microseconds")
     group.add_argument("--cpu-quota", type=int, metavar="US", help="CPU time per period in microseconds")
+    group.add_argument("--cpu-burst", type=int, metavar="US", help="unused quota that may be saved up, in microseconds")
+    group.add_argument("--cpu-idle", action=argparse.BooleanOptionalAction, help="run only when the CPU is idle")
     group.add_argument("--cpuset-cpus", metavar="LIST", help="CPUs to run on (0-3,5)")
     group.add_argument("--cpuset-mems", metavar="LIST", help="memory nodes to use")
-    group.add_argument("-m", "--memory", type=_size, metavar="SIZE", help="memory limit (512m)")
-    group.add_argument("--memory-reservation", type=_size, metavar="SIZE", help="memory protected under pressure")
+    group.add_argument("-m", "--memory", type=parse_bytes, metavar="SIZE", help="memory limit (512m)")
+    group.add_argument("--memory-reservation", type=parse_bytes, metavar="SIZE", help="memory protected under pressure")
     group.add_argument(
-        "--memory-swap", type=_size, metavar="SIZE", help="memory and swap together, -1 for unlimited swap"
+        "--memory-swap", type=parse_bytes, metavar="SIZE", help="memory and swap together, -1 for unlimited swap"
     )
+    group.add_argument(
+        "--memory-high",
+        type=parse_bytes,
+        metavar="SIZE",
+        help="slow down and reclaim above it, without killing (cgroup v2)",
+    )
+    group.add_argument(
+        "--memory-min", type=parse_bytes, metavar="SIZE", help="memory that is never reclaimed (cgroup v2)"
+    )
+    group.add_argument("--oom-group", action=argparse.BooleanOptionalAction,
+        help="kill all processes together when memory lacks (cgroup v2)")  # fmt: skip
     group.add_argument("--pids-limit", type=int, dest="pids", metavar="N", help="number of tasks, -1 for unlimited")
     group.add_argument("--blkio-weight", type=int, metavar="N", help="relative I/O weight (10-1000)")
     group.add_argument("--blkio-weight-device", action="append", dest="blkio_weight_devices", metavar="DEVICE:N",
         help="relative I/O weight on a device")  # fmt: skip
     group.add_argument("--memory-swappiness", type=int, metavar="N", help="0 to 100, how readily to swap (cgroup v1)")
-    group.add_argument("--oom-kill-disable", action="store_true", default=None,
+    group.add_argument("--oom-kill-disable", action=argparse.BooleanOptionalAction,
         help="wait for memory instead of being killed (cgroup v1)")  # fmt: skip
     group.add_argument("--cpu-rt-period", type=int, metavar="US", help="real-time period in microseconds (cgroup v1)")
     group.add_argument(
         "--cpu-rt-runtime", type=int, metavar="US", help="real-time per period in microseconds (cgroup v1)"
     )
-    group.add_argument("--kernel-memory", type=_size, metavar="SIZE", help="has no effect: kernels ignore it")
+    group.add_argument("--hugetlb", action="append", dest="hugepages", metavar="PAGESIZE:SIZE",
+        help="memory in huge pages (2MB:64m)")  # fmt: skip
+    group.add_argument("--cgroup-conf", action="append", dest="unified", metavar="FILE=TEXT",
+        help="write a file of cgroup v2 (io.latency=8:0 target=5000)")  # fmt: skip
+    group.add_argument("--kernel-memory", type=parse_bytes, metavar="SIZE", help="has no effect: kernels ignore it")
     for name, help_text in (("read", "from"), ("write", "to")):
         group.add_argument(f"--device-{name}-bps", action="append", default=None, metavar="DEVICE:RATE",
             help=f"bytes per second {help_text} a device")  # fmt: skip
@@ -50,7 +72,28 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
             help=f"operations per second {help_text} a device")  # fmt: skip
 
 
-def _size(text: str) -> int:
+def _percent(text: str) -> float | None:
+    """Return "40%" as 0.4; None when it is no percentage."""
+    if not text.endswith("%"):
+        return None
+    value = float(text[:-1]) / 100
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0% and 100% of the host")
+    return value
+
+
+def _cpus(text: str) -> float:
+    part = _percent(text)
+    return float(text) if part is None else round(part * (os.cpu_count() or 1), 4)
+
+
+def _shares(text: str) -> int:
+    part = _percent(text)
+    return int(text) if part is None else max(2, round(part * (os.cpu_count() or 1) * _SHARES_PER_CPU))
+
+
+def parse_bytes(text: str) -> int:
+    """Parse a size for argparse."""
     try:
         return parse_size(text)
     except ValueError as error:
@@ -72,14 +115,18 @@ def change_of(arguments: argparse.Namespace) -> Callable[[Limits], Limits]:
     if arguments.kernel_memory is not None:
         complain("warning: --kernel-memory has no effect: the kernel no longer has such a limit")
     rates = {name: getattr(arguments, name) for name in _RATES if getattr(arguments, name) is not None}
+    lists = {name: getattr(arguments, name) for name in _LISTS if getattr(arguments, name) is not None}
 
     def change(limits: Limits) -> Limits:
-        found = {name: _merged(getattr(limits, name), items) for name, items in rates.items()}
+        found: dict[str, Any] = {name: _merged(getattr(limits, name), items) for name, items in rates.items()}
+        found |= {name: _MERGED[name](getattr(limits, name), items) for name, items in lists.items()}
         wanted = {**changes, **found}
         if "cpus" in wanted:
             wanted |= {"cpu_period": None, "cpu_quota": None}
         elif wanted.get("cpu_quota") or wanted.get("cpu_period"):
             wanted["cpus"] = None
+        if "cpus" in wanted and wanted["cpus"] is None:
+            wanted.setdefault("cpu_burst", None)
         if "memory" in wanted and wanted["memory"] is None:
             wanted.setdefault("memory_swap", None)
         return replace(limits, **wanted)
@@ -89,14 +136,14 @@ def change_of(arguments: argparse.Namespace) -> Callable[[Limits], Limits]:
 
 def is_empty(arguments: argparse.Namespace) -> bool:
     """Return whether no limit is named."""
-    return all(getattr(arguments, name) is None for name in (*_NAMES, *_RATES))
+    return all(getattr(arguments, name) is None for name in (*_NAMES, *_RATES, *_LISTS))
 
 
 def _wanted(name: str, value: Any) -> Any:  # noqa: ANN401 - a number or a text
     """Return a flag's value; 0 is no limit but for those of which it is a value."""
     if name == "memory_swappiness":
         return None if value == -1 else value
-    if name in ("oom_kill_disable", "cpu_rt_runtime") or (name == "memory_swap" and value == -1):
+    if name in _AS_GIVEN or (name == "memory_swap" and value == -1):
         return value
     return _none_if_unlimited(value)
 
@@ -116,3 +163,28 @@ def _merged(old: tuple[DeviceRate, ...], items: list[str]) -> tuple[DeviceRate, 
         if not colon or not device:
             raise Usage(f"invalid device rate {item!r}: expected DEVICE:RATE, such as /dev/sda:10m")
     return tuple(DeviceRate(device, rate) for device, rate in rates.items() if rate > 0)
+
+
+def _merged_pages(old: tuple[HugepageLimit, ...], items: list[str]) -> tuple[HugepageLimit, ...]:
+    pages = {page.size: page.limit for page in old}
+    for item in items:
+        size, colon, limit = item.rpartition(":")
+        if not colon:
+            raise Usage(
+                f"invalid limit of huge pages {item!r}: expected PAGESIZE:SIZE, such as 2MB:64m, or -1 for none"
+            )
+        pages[size] = parse_size(limit)
+    return tuple(HugepageLimit(size, limit) for size, limit in pages.items() if limit >= 0)
+
+
+def _merged_files(old: tuple[tuple[str, str], ...], items: list[str]) -> tuple[tuple[str, str], ...]:
+    files = dict(old)
+    for item in items:
+        name, equals, text = item.partition("=")
+        if not equals:
+            raise Usage(f"invalid cgroup file {item!r}: expected FILE=TEXT, such as memory.high=1073741824")
+        files[name] = text
+    return tuple((name, text) for name, text in files.items() if text)
+
+
+_MERGED: dict[str, Callable[[Any, list[str]], Any]] = {"hugepages": _merged_pages, "unified": _merged_files}

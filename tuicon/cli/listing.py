@@ -275,6 +275,10 @@ def _print(
 
 def stats(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon stats."""
+    if arguments.since:
+        from tuicon.cli.history import show
+
+        return show(engine, arguments)
     wanted = {engine.containers.get(ref).id for ref in arguments.containers}
     sampler = engine.containers.sampler()
     streams = not arguments.no_stream

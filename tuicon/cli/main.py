@@ -35,7 +35,9 @@ _FUNCTIONS = {
     "info": ("system", "info"), "system reset": ("system", "reset"),
     "system check": ("system", "check"), "system boot": ("system", "boot"), "system unit": ("system", "unit"),
     "system shutdown": ("system", "shutdown"), "system df": ("system", "disk_usage"), "demo": ("system", "demo"),
-    **{verb: ("copying", verb) for verb in _COPYING}, "completion": ("system", "completion"), "__complete": ("system", "complete"),
+    **{verb: ("copying", verb) for verb in _COPYING},
+    "advise": ("history", "advise"), "system knobs": ("tuning", "knobs"),
+    "completion": ("system", "completion"), "__complete": ("system", "complete"),
 }  # fmt: skip
 _ANYBODY = frozenset({"version", "completion"})
 _STARTING = frozenset({"run", "exec", "start"})

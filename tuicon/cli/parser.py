@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tuicon.cli import copying, inside_flags, limits, network_flags, registry_flags, spec
+from tuicon.cli import copying, inside_flags, limits, network_flags, registry_flags, spec, tuning_flags
 from tuicon.cli.failure import Usage
 from tuicon.cli.words import add_flag, add_list
 from tuicon.terminal import DEFAULT_DETACH_KEYS
@@ -161,12 +161,14 @@ def _stats(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "--no-trunc", help="whole ids")
     parser.add_argument("--format", metavar="TEMPLATE", help="json, table …, or text with {{.Field}}")
     _json(parser)
+    tuning_flags.stats(parser)
     parser.add_argument("containers", nargs="*", metavar="CONTAINER")
 
 
 def _update(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--restart", metavar="POLICY", help="no, on-failure[:N], always or unless-stopped")
     limits.add_flags(parser)
+    tuning_flags.update(parser)
     _containers(parser)
 
 
@@ -276,6 +278,7 @@ _CONTAINER_VERBS: dict[str, tuple[str, Add]] = {
     "update": ("change limits and restart policies of containers, running ones at once", _update),
     "cp": ("copy files into or out of a container", copying.add_cp),
     "diff": ("list what a container changed in its files", copying.add_diff),
+    "advise": ("say which limits would fit, by the history", tuning_flags.advise),
 }
 _IMAGE_VERBS: dict[str, tuple[str, Add]] = {
     "load": ("load images from an archive", _load),
@@ -339,6 +342,7 @@ _GROUPS: dict[str, tuple[str, dict[str, tuple[str, Add]]]] = {
         "boot": ("start the containers whose restart policy wants it", _nothing),
         "shutdown": ("stop all containers until the next boot", _nothing),
         "unit": ("print a systemd unit that does both", _nothing),
+        "knobs": ("show which limits this host can set, and why not", tuning_flags.knobs),
     }),
 }  # fmt: skip
 _SAME = {

@@ -198,6 +198,21 @@ class Group:
             except ProcessLookupError:
                 continue
 
+    def reclaim(self, size: int) -> None:
+        """Have the kernel take back memory; on v1, which knows no amount, all that can be had.
+
+        Raises:
+            CgroupError: This kernel cannot do it.
+        """
+        name = "memory.reclaim" if self.version == 2 else "memory.force_empty"
+        try:
+            write(self._file("memory", name), str(size if self.version == 2 else 0))
+        except FileNotFoundError as error:
+            raise CgroupError(errno.EOPNOTSUPP, f"this kernel has no {name}") from error
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EBUSY):  # less than was asked for
+                raise
+
     def oom_kills(self) -> int:
         """Return how many processes the kernel killed for lack of memory."""
         try:

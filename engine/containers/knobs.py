@@ -1,0 +1,67 @@
+"""What can be limited on this host, and the check of limits before anything is asked of the kernel."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import fields, replace
+from typing import Any
+
+from engine.errors import InvalidArgument, NotFound, NotSupported
+from engine.linux.cgroup import knobs as files
+from engine.linux.cgroup.devices import block_device, disk_of
+from engine.linux.cgroup.layout import CgroupError
+from engine.model.limits import DeviceRate, Knob, Limits
+from engine.oci import resources
+from engine.volumes.volumes import VolumeStore
+
+DEVICE_FIELDS = (
+    "device_read_bps", "device_write_bps", "device_read_iops", "device_write_iops", "blkio_weight_devices",
+)  # fmt: skip
+
+
+def knobs() -> tuple[Knob, ...]:
+    """Return for each field of Limits whether this host can set it, and why not."""
+    return tuple(Knob(field.name, *files.support(field.name)) for field in fields(Limits))
+
+
+def checked(limits: Limits, volumes: VolumeStore) -> Limits:
+    """Return limits whose devices are disks of this host, after a check of everything that can be known beforehand.
+
+    Raises:
+        InvalidArgument: No kernel would take them, or a device is unknown.
+        NotSupported: This host does not have one of them.
+    """
+    resources.validate(limits, os.cpu_count() or 1)
+    for field in fields(Limits):
+        value = getattr(limits, field.name)
+        if value is None or value is False or value == () or (field.name == "memory_swap" and value == -1):
+            continue
+        why_not = files.support(field.name)[1]
+        if why_not:
+            raise NotSupported(f"the limit {field.name.replace('_', '-')} cannot be set: {why_not}")
+    rates: dict[str, Any] = {
+        name: _on_disks(getattr(limits, name), volumes) for name in DEVICE_FIELDS if getattr(limits, name)
+    }
+    return replace(limits, **rates) if rates else limits
+
+
+def _on_disks(rates: tuple[DeviceRate, ...], volumes: VolumeStore) -> tuple[DeviceRate, ...]:
+    """Return rates by disk: one may be named by its path, by a path on it, by its number, or by a volume on it."""
+    found: dict[str, int] = {}
+    for rate in rates:
+        found[_disk(rate.device, volumes)] = rate.rate
+    return tuple(DeviceRate(device, rate) for device, rate in found.items())
+
+
+def _disk(device: str, volumes: VolumeStore) -> str:
+    path = device
+    if "/" not in device and ":" not in device:
+        try:
+            path = volumes.get(device).mountpoint
+        except NotFound:
+            raise InvalidArgument(f"no such device or volume: {device}") from None
+    try:
+        block_device(path)
+    except CgroupError as error:
+        raise InvalidArgument(str(error)) from error
+    return device if device.startswith("/dev/") else disk_of(path) or device
