@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from engine.errors import CommandNotExecutable, CommandNotFound, LauncherLost, NotSupported, StartFailed
+from engine.linux import open_files
 from engine.sandbox import protocol, sealed
 
 _CHANNEL = 3
 _SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
-_CODE = "import sys; sys.path.insert(0, {root!r}); from engine.sandbox.launcher import main; main()"
+_CODE = "import sys; sys.path.insert(0, {root!r}); from engine.sandbox.launcher import main; main({open_files})"
 _FAILURES: dict[str, type[StartFailed]] = {"not-found": CommandNotFound, "not-executable": CommandNotExecutable}
 
 
@@ -135,7 +136,7 @@ class Launcher:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         interpreter = os.path.realpath(sys.executable)
         root = str(Path(__file__).resolve().parents[2])
-        arguments = [interpreter, "-I", "-S", "-c", _CODE.format(root=root)]
+        arguments = [interpreter, "-I", "-S", "-c", _CODE.format(root=root, open_files=open_files.usual())]
         view = sealed.read_only_view(interpreter)
         try:
             with theirs:

@@ -6,6 +6,7 @@ import os
 import threading
 
 from engine.containers.records import Registry
+from engine.linux import open_files
 from engine.linux.cgroup.counters import Reader
 from engine.model.usage import Counters, Usage, usage_between
 from engine.store.paths import Paths
@@ -20,6 +21,7 @@ class Sampler:
         self._readers: dict[str, Reader] = {}
         self._last: dict[str, Counters] = {}
         self._lock = threading.Lock()
+        open_files.allow_all()  # a container takes more than ten
 
     def sample(self) -> dict[str, Usage]:
         """Return the usage of every running container, by id; rates are 0 the first time."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import resource
 import signal
 import socket
 
@@ -25,8 +26,13 @@ _CHANNEL = 3
 _ACTIONS = {"start": monitor.main, "exec": execute.main, "network": connect.main, "view": view.view, "hold": view.hold}
 
 
-def main() -> None:
-    """Serve requests until the engine closes its end."""
+def main(open_files: int) -> None:
+    """Serve requests until the engine closes its end.
+
+    Args:
+        open_files: The soft limit of open files that monitors and containers get; the engine's own may be higher.
+    """
+    resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     os.chdir("/")
     os.umask(0o077)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # monitors are reaped by the kernel

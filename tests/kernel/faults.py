@@ -62,6 +62,7 @@ def _counts(frame: FrameType, event: str, argument: Any) -> bool:
 
 def launcher(role: str, number: int, marker: str) -> None:
     """Be a launcher of which one kind of process is armed: launcher, monitor, init, exec or enter."""
+    from engine.linux import open_files
     from engine.sandbox import enter, execute, init, launcher, monitor
 
     def armed(function: Any) -> Any:
@@ -81,4 +82,4 @@ def launcher(role: str, number: int, marker: str) -> None:
         enter._Child.run = armed(enter._Child.run)  # type: ignore[method-assign]
     elif role == "launcher":
         arm(number, marker)
-    launcher.main()
+    launcher.main(open_files.usual())

@@ -6,6 +6,7 @@ two seconds is read each fourth time only, and places of values in the kernel's 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     Devices = tuple[tuple[str, int, int, int, int], ...]
 
 SLOW_EVERY = 4
+_HIGH = 1024  # the numbers below are left to those who wait with select(2)
 _UNLIMITED_V1 = 1 << 60
 _FILES_V1 = {
     "cpu": ("cpuacct", "cpuacct.usage"), "cpu_stat": ("cpu", "cpu.stat"), "memory": ("memory", "memory.usage_in_bytes"),
@@ -243,6 +245,12 @@ def _pressure(data: bytes) -> tuple[float, float, float, int, float, float, floa
 
 def _open(path: str) -> int:
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return -1
+    try:
+        high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+    except OSError:  # the limit of open files is lower
+        return fd
+    os.close(fd)
+    return high
