@@ -25,8 +25,8 @@ LAYER_BYTES = 50 << 20
 SOURCES = ("/usr/lib", "/usr/share", "/usr/bin", "/usr/sbin")
 
 
-def layer_archives(scratch: Path) -> list[Path]:
-    """Make tars of this host's own programs and libraries, of about 50 MB each."""
+def layer_archives(scratch: Path, count: int = LAYERS) -> list[Path]:
+    """Make tars of this host's own programs and libraries, of about 50 MB each; fewer when there is not enough."""
     archives: list[Path] = []
     names: list[str] = []
     total = 0
@@ -49,7 +49,7 @@ def layer_archives(scratch: Path) -> list[Path]:
                 )
                 archives.append(archive)
                 names, total = [], 0
-                if len(archives) == LAYERS:
+                if len(archives) == count:
                     return archives
     return archives
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from engine.errors import NotFound
 from engine.model.container import Container, ContainerSpec, ExecSpec, LogEntry, Process
+from engine.model.contents import Advice, Change, Extracted, FileEntry, LayerSummary, Waste, WastedPath
 from engine.model.event import Event
 from engine.model.image import Image, ImageSettings
 from engine.model.limits import Limits, LimitsChanged
@@ -172,8 +175,73 @@ class FakeContainers:
         return FakeSampler(self._backend)
 
 
+def a_file(path: str, size: int = 0, change: Change = Change.UNCHANGED, kind: str = "-", **more: Any) -> FileEntry:
+    """Return a file of an image."""
+    mode = more.pop("mode", 0o755 if kind == "d" else 0o644)
+    return FileEntry(path, kind, size, size, mode, 0, 0, 0, more.pop("link", ""), change, more.pop("layer", 0))
+
+
+class FakeContents:
+    """Three layers, the upper two with changes."""
+
+    def __init__(self, backend: FakeBackend) -> None:
+        self._backend = backend
+
+    @property
+    def layers(self) -> tuple[LayerSummary, ...]:
+        commands = (
+            "/bin/sh -c #(nop) ADD file:7c0f in /",
+            "RUN apt-get update && apt-get install -y nginx",
+            "COPY conf /etc/nginx",
+        )
+        return tuple(
+            LayerSummary(number, f"sha256:{number}" + "c" * 63, f"sha256:{number}" + "d" * 63, command, NOW, size, 40 * size >> 20, size // 3)
+            for number, (command, size) in enumerate(zip(commands, (74 << 20, 18 << 20, 12 << 10), strict=True))
+        )  # fmt: skip
+
+    def tree(self, layer: int | None = None, since: int | None = None) -> tuple[FileEntry, ...]:
+        self._backend.calls.append(("tree", layer, since))
+        if self._backend.many_files:
+            names = (
+                f"/d{number // 1000}" + (f"/file{number:06d}" if number % 1000 else "")
+                for number in range(self._backend.many_files)
+            )
+            return tuple(a_file(name, 10, kind="-" if "/file" in name else "d") for name in names)
+        changed = Change.CHANGED if layer == 2 else Change.UNCHANGED
+        return (
+            a_file("/bin", 1 << 20, kind="d"), a_file("/bin/bash", 1 << 20, mode=0o4755), a_file("/bin/sh", kind="l", link="bash"),
+            a_file("/etc", 9000, Change.INSIDE, "d"), a_file("/etc/nginx", 8000, Change.INSIDE, "d"),
+            a_file("/etc/nginx/nginx.conf", 8000, changed), a_file("/etc/nginx/sites", 300, Change.REMOVED, layer=layer or 0),
+            a_file("/etc/\x1b[31mred", 5), a_file("/usr", 17 << 20, Change.ADDED, "d"), a_file("/usr/sbin", 17 << 20, Change.ADDED, "d"),
+            a_file("/usr/sbin/nginx", 17 << 20, Change.ADDED, mode=0o755),
+        )  # fmt: skip
+
+    def waste(self) -> Waste:
+        paths = (WastedPath("/var/lib/dpkg/status", 2, 900_000), WastedPath("/etc/nginx/nginx.conf", 2, 16_000))
+        return Waste(0.981, 92 << 20, 18 << 20, 916_000, paths)
+
+    def advice(self) -> tuple[Advice, ...]:
+        remedy = "run rm -rf /var/lib/apt/lists/* in the step that installs"
+        return (
+            Advice("cache", 1, self.layers[1].command, 8 << 20, 12, "apt's package lists: 12 files", remedy, ("/var/lib/apt/lists/main",)),
+        )  # fmt: skip
+
+    def open(self, path: str, *, layer: int | None = None) -> BinaryIO:
+        self._backend.calls.append(("open", path, layer))
+        return io.BytesIO(b"worker_processes 4;\n")
+
+    def extract(self, path: str, target: Path, *, layer: int | None = None) -> Extracted:
+        self._backend.calls.append(("extract", path, str(target), layer))
+        return Extracted(1, 8000, 0)
+
+
 class FakeImages:
     """One image, unless there is none."""
+
+    def contents(self, ref: str) -> FakeContents:
+        if ref in self._backend.failures:
+            raise self._backend.failures[ref]
+        return FakeContents(self._backend)
 
     def __init__(self, backend: FakeBackend) -> None:
         self._backend = backend
@@ -283,6 +351,7 @@ class FakeBackend:
         self.log_lines = log_lines
         self.missing = missing
         self.has_image = bool(containers)
+        self.many_files = 0
         self.news = threading.Event()
         self.containers = FakeContainers(self)
         self.images = FakeImages(self)

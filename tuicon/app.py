@@ -14,6 +14,7 @@ from textual.command import DiscoveryHit, Hit, Hits, Provider
 from tuicon import config as settings
 from tuicon import locations, themes
 from tuicon.backend import Backend
+from tuicon.commands.browsing import BROWSING
 from tuicon.commands.registry import BY_ID, COMMANDS, Command
 from tuicon.dialogs.retune import Retune
 from tuicon.feed import Feed
@@ -60,7 +61,9 @@ class Console(App[int]):
     def __init__(self, backend: Backend, config: settings.Config | None = None) -> None:
         super().__init__()
         self.backend = backend
-        self.config = config or settings.load(locations.config_directory(), set(BY_ID))
+        self.config = config or settings.load(
+            locations.config_directory(), set(BY_ID) | {command.id for command in BROWSING}
+        )
         self.main = MainScreen(backend, self.config.keys)
         self.feed = Feed(backend, self._deliver)
         self._is_first = True

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
 
 from engine.model.container import Container, ContainerSpec, ExecSpec, LogEntry, Process
+from engine.model.contents import Advice, Extracted, FileEntry, LayerSummary, Waste
 from engine.model.event import Event
 from engine.model.image import Image
 from engine.model.limits import Limits, LimitsChanged
@@ -61,8 +63,22 @@ class Containers(Protocol):
     def sampler(self) -> Sampler: ...
 
 
+class Contents(Protocol):
+    """What is inside an image, as engine.images.analyse.contents.ImageContents has it."""
+
+    @property
+    def layers(self) -> tuple[LayerSummary, ...]: ...
+    def tree(self, layer: int | None = None, since: int | None = None) -> tuple[FileEntry, ...]: ...
+    def waste(self) -> Waste: ...
+    def advice(self) -> tuple[Advice, ...]: ...
+    def open(self, path: str, *, layer: int | None = None) -> BinaryIO: ...
+    def extract(self, path: str, target: Path, *, layer: int | None = None) -> Extracted: ...
+
+
 class Images(Protocol):
     """Images."""
+
+    def contents(self, ref: str) -> Contents: ...
 
     def list(self) -> tuple[Image, ...]: ...
     def inspect(self, ref: str) -> dict[str, Any]: ...

@@ -17,7 +17,9 @@ from tuicon.app import Console
 from tuicon.config import Config
 from tuicon.messages import SnapshotTaken
 from tuicon.model.snapshot import HostTotals, Snapshot
+from tuicon.screens.browser import LayerBrowser
 from tuicon.screens.detail import Detail
+from tuicon.widgets.file_table import FileTable
 from tuicon.widgets.log_view import LogView
 
 Step = Callable[[Pilot[int]], Awaitable[None]]
@@ -70,7 +72,9 @@ class Scene:
             await pilot.pause(0.01)
         await _show(pilot, app)
         app.main.query_one(Detail).tab = self.tab
-        await pilot.press(*self.keys)
+        for key in self.keys:
+            await pilot.press(key)
+            await _read(pilot)
         await pilot.pause(0.3)
         await pilot.wait_for_scheduled_animations()
 
@@ -97,10 +101,19 @@ async def _show(pilot: Pilot[int], app: SceneConsole) -> None:
     assert app.main.query_one(ContentSwitcher) is not None
 
 
+async def _read(pilot: Pilot[int]) -> None:
+    """Wait until what the screen reads is there."""
+    await pilot.pause()
+    screen = pilot.app.screen
+    while isinstance(screen, LayerBrowser) and not (screen.query_one("#files", FileTable).rows and screen.table.rows):
+        await pilot.pause(0.02)
+
+
 def _nobody() -> FakeBackend:
     return FakeBackend(missing=("Containers need root: namespaces, mounts and cgroups. Start it with: sudo tuicon",))
 
 
+INSIDE = ("2", "enter")
 SCENES = (
     Scene("main-160", (160, 44)),
     Scene("main-120", (120, 40)),
@@ -114,6 +127,9 @@ SCENES = (
     Scene("remove-80", (80, 24), keys=("d",)),
     Scene("first-80", (80, 24), backend=FakeBackend),
     Scene("not-root-80", (80, 24), backend=_nobody),
+    Scene("layers-160", (160, 50), keys=(*INSIDE, "tab", "f")),
+    Scene("layers-80", (80, 24), keys=(*INSIDE, "tab", "f", "c", "j", "j")),
+    Scene("advice-120", (120, 40), keys=(*INSIDE, "tab", "left_square_bracket")),
     Scene("high-contrast-120", (120, 40), theme="tuicon-high-contrast", tab="graphs"),
     Scene("light-120", (120, 40), theme="tuicon-light", tab="graphs"),
 )

@@ -130,6 +130,16 @@ COMMANDS: tuple[Command, ...] = (
         in_footer=True,
     ),
     Command("logs", "logs", "Show the container's output.", "l", SAFE, CONTAINERS, _any),
+    Command(
+        "layers",
+        "layers",
+        "Look inside the image: layers, files, waste, advice.",
+        "l",
+        SAFE,
+        IMAGES,
+        _row,
+        in_footer=True,
+    ),
     Command("kill", "kill…", "Send the container a signal.", "K", DESTRUCTIVE, CONTAINERS, _alive),
     Command(
         "remove",
@@ -161,7 +171,7 @@ COMMANDS: tuple[Command, ...] = (
 BY_ID = {command.id: command for command in COMMANDS}
 MOVES = (
     ("j k ↑ ↓", "move"), ("g G", "first, last"), ("ctrl-d ctrl-u", "half a page"), ("1 2 3 4", "containers, images, networks, volumes"),
-    ("tab shift-tab", "next, previous pane"), ("[ ]", "previous, next tab of the detail"), ("enter", "into the detail"),
+    ("tab shift-tab", "next, previous pane"), ("[ ]", "previous, next tab of the detail"), ("enter", "into the detail, or the image"),
     ("esc", "back: filter, marks, detail"), ("space", "mark"), ("n N", "next, previous match in a log"), ("w", "wrap long lines"),
     ("T", "time stamps in a log"),
 )  # fmt: skip
@@ -183,4 +193,9 @@ def help_groups(keys: dict[str, str]) -> tuple[tuple[str, tuple[tuple[str, str],
             (key_text(keys.get(command.id, command.keys)), command.help) for command in bound if command.pane == pane
         )
 
-    return (("Containers", lines(CONTAINERS)), ("Everywhere", lines(_EVERYWHERE)), ("Moving", MOVES))
+    return (
+        ("Containers", lines(CONTAINERS)),
+        ("Images", lines(IMAGES)),
+        ("Everywhere", lines(_EVERYWHERE)),
+        ("Moving", MOVES),
+    )

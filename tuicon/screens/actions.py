@@ -19,6 +19,7 @@ from tuicon.commands.registry import COMMANDS, Command
 from tuicon.dialogs.ask import Choose, Confirm, Prompt
 from tuicon.dialogs.run import RunForm
 from tuicon.messages import OperationFailed, OperationFinished
+from tuicon.screens.browser import LayerBrowser
 
 if TYPE_CHECKING:
     from tuicon.model.snapshot import Snapshot
@@ -34,6 +35,7 @@ class Actions(Screen[None]):
     """Half of the main screen: the commands' doing. What it needs to see is in the other half."""
 
     backend: Backend
+    keys: dict[str, str]
     snapshot: Snapshot
     pane: str
     targets: tuple[Container, ...]
@@ -144,6 +146,10 @@ class Actions(Screen[None]):
                 self.operate(f"rename {container.name}", partial(self.backend.containers.rename, container.id, name))
 
         self.app.push_screen(Prompt(f"New name for {container.name}", container.name), rename)
+
+    def do_layers(self) -> None:
+        """Look inside the image."""
+        self.app.push_screen(LayerBrowser(self.backend, self.selected, self._name_of(self.selected), self.keys))
 
     def do_new(self) -> None:
         """Ask for an image and a command, and run it."""

@@ -66,7 +66,7 @@ class MainScreen(Actions):
     def __init__(self, backend: Backend, keys: dict[str, str] | None = None) -> None:
         super().__init__()
         self.backend = backend
-        self._keys = keys or {}
+        self.keys = keys or {}
         self._history = History()
 
     def compose(self) -> ComposeResult:
@@ -176,8 +176,10 @@ class MainScreen(Actions):
             self._show_detail()
 
     def on_record_table_chosen(self, event: RecordTable.Chosen) -> None:
-        """Go into the detail."""
-        if event.table.id in PANES:
+        """Go into the detail, or into the image."""
+        if event.table.id == "images":
+            self.run_command("layers")
+        elif event.table.id in PANES:
             self.query_one(Detail).focus_content()
 
     def on_record_table_header_clicked(self, event: RecordTable.HeaderClicked) -> None:
@@ -334,7 +336,7 @@ class MainScreen(Actions):
 
     def do_help(self) -> None:
         """Show all keys."""
-        self.app.push_screen(Help(help_groups(self._keys)))
+        self.app.push_screen(Help(help_groups(self.keys)))
 
     def do_palette(self) -> None:
         """Find a command."""

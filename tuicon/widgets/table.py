@@ -105,13 +105,13 @@ class RecordTable(ScrollView, can_focus=True):
         self.marked: set[str] = set()
         self.sorted_by = ""
         self._columns: tuple[Column, ...] = ()
-        self._rows: tuple[Row, ...] = ()
+        self._rows: Sequence[Row] = ()
         self._places: dict[str, int] = {}
         self._empty = empty
         self._header = header
 
     @property
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> Sequence[Row]:
         """The rows as they are shown."""
         return self._rows
 
