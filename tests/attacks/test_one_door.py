@@ -64,6 +64,7 @@ def test_layers_volumes_and_processes_are_read_by_descriptor(engine: Engine, roo
         container = engine.containers.run(spec("sleep", "1000", image=image, mounts=(Mount("volume", "/data", "up"),)))
         assert engine.containers.top(container.id)[0].command == "sleep 1000"
         assert engine.volumes.size("up") >= 0
+        assert engine.images.packages(image).image_id == engine.images.get(image).id
         engine.containers.remove(container.id, force=True)
         engine.volumes.remove("up")
         engine.images.remove(image, force=True)

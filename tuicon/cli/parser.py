@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tuicon.cli import limits, registry_flags, spec
+from tuicon.cli import limits, registry_flags, scan_flags, spec
 from tuicon.cli.failure import Usage
 from tuicon.cli.words import add_flag, add_list
 from tuicon.terminal import DEFAULT_DETACH_KEYS
@@ -287,6 +287,8 @@ _IMAGE_VERBS: dict[str, tuple[str, Add]] = {
     "login": ("log in to a registry", registry_flags.login),
     "logout": ("forget the credentials of a registry", registry_flags.logout),
     "search": ("search a registry", registry_flags.search),
+    "sbom": ("print the bill of materials of an image", scan_flags.sbom),
+    "scan": ("find known vulnerabilities in an image", scan_flags.scan),
 }
 _OTHER_VERBS: dict[str, tuple[str, Add]] = {
     "inspect": ("show all that is known of objects, as JSON", _inspect),
@@ -307,7 +309,8 @@ _GROUPS: dict[str, tuple[str, dict[str, tuple[str, Add]]]] = {
         "pull": _IMAGE_VERBS["pull"], "push": _IMAGE_VERBS["push"], "save": _IMAGE_VERBS["save"],
         "history": _IMAGE_VERBS["history"], "prune": ("remove images without a name or use", registry_flags.prune),
         "tags": ("list the tags that a registry has", registry_flags.remote),
-        "referrers": ("list what refers to an image in its registry", registry_flags.remote),
+        "packages": ("list the packages in an image", scan_flags.packages), "sbom": _IMAGE_VERBS["sbom"],
+        "scan": _IMAGE_VERBS["scan"], "referrers": ("list what refers to an image in its registry", registry_flags.remote),
     }),
     "manifest": ("work with manifests in registries", {
         "inspect": ("show a manifest or an index", registry_flags.remote),
@@ -331,7 +334,7 @@ _GROUPS: dict[str, tuple[str, dict[str, tuple[str, Add]]]] = {
 _SAME = {
     ("container", "ls"): "ps", ("image", "ls"): "images", ("image", "rm"): "rmi", ("system", "info"): "info",
     ("system", "events"): "events", **{("container", name): name for name in _CONTAINER_VERBS},
-    **{("image", name): name for name in ("load", "import", "tag", "pull", "push", "save", "history")},
+    **{("image", name): name for name in ("load", "import", "tag", "pull", "push", "save", "history", "sbom", "scan")},
 }  # fmt: skip
 EXIT_125 = frozenset({"run", "create", "exec", "start"})
 """Verbs whose usage errors end with docker's 125."""
