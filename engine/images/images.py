@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from engine.images.analyse.contents import ImageContents
     from engine.images.load import Found
     from engine.images.registry.registries import Registries
+    from engine.images.scan.advisory_store import AdvisoryStore
     from engine.images.unpack import UnpackLimits
     from engine.model.contents import SharedLayer
+    from engine.model.packages import IgnoreRule, Inventory, ScanResult
     from engine.model.transfer import HistoryStep, PrunePlan
 
 
@@ -214,6 +216,44 @@ class ImageStore:
         from engine.images.analyse.contents import shared_layers
 
         return shared_layers(self._catalogue)
+
+    @cached_property
+    def advisories(self) -> AdvisoryStore:
+        """The databases of known vulnerabilities."""
+        from engine.images.scan.advisory_store import AdvisoryStore
+
+        return AdvisoryStore(self._paths)
+
+    def packages(self, ref: str) -> Inventory:
+        """Return the packages of an image, found by their files; nothing is mounted and nothing of it is run."""
+        from engine.images.packages.collect import collect
+
+        image = self.get(ref)
+        with self._catalogue.being_made():  # nobody may collect a layer meanwhile
+            directories = tuple(reversed(self.lower_directories(image)))
+            return collect(image, directories)
+
+    def sbom(self, ref: str, form: str = "cyclonedx") -> dict[str, Any]:
+        """Return the bill of materials of an image as a JSON document.
+
+        Args:
+            ref: A reference, id or digest.
+            form: "cyclonedx" (1.6) or "spdx" (2.3).
+        """
+        from engine.images.sbom import render
+
+        return render(form, self.get(ref), self.packages(ref))
+
+    def scan(self, ref: str, *, ignoring: tuple[IgnoreRule, ...] = ()) -> ScanResult:
+        """Return the known vulnerabilities of the packages of an image.
+
+        Raises:
+            NotFound: There is no such image.
+            InvalidArgument: No database of advisories was imported yet.
+        """
+        from engine.images.scan.scanner import scan
+
+        return scan(self._paths, self.packages(ref), ignoring)
 
     def save(self, refs: tuple[str, ...], target: Path | BinaryIO, *, form: str = "docker") -> None:
         """Write images to one archive: those named by a reference with that name, by an id with all their names.

@@ -154,6 +154,11 @@ class Paths:
         return self.root / "volumes"
 
     @property
+    def advisories(self) -> Path:
+        """Databases of advisories."""
+        return self.root / "advisories"
+
+    @property
     def trash(self) -> Path:
         """What is being deleted."""
         return self.root / "trash"

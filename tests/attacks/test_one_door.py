@@ -73,6 +73,7 @@ def test_layers_volumes_and_processes_are_read_by_descriptor(engine: Engine, roo
         for path in ("/data", "/etc"):
             engine.containers.copy_in(container.id, str(root / "reports"), path)
             engine.containers.copy_out(container.id, path, str(root / "out"))
+        assert engine.images.packages(image).image_id == engine.images.get(image).id
         engine.containers.remove(container.id, force=True)
         engine.volumes.remove("up")
         engine.images.remove(image, force=True)

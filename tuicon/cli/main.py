@@ -25,6 +25,7 @@ _FUNCTIONS = {
     "rmi": ("images", "rmi"), "tag": ("images", "tag"), "save": ("images", "save"), "history": ("images", "history"),
     "image prune": ("images", "prune"), **{f"image {verb}": ("inside", verb) for verb in _INSIDE}, **{verb: ("registries", verb) for verb in _REGISTRIES},
     "image tags": ("registries", "tags"), "image referrers": ("registries", "referrers"),
+    "image packages": ("scan", "packages"), "sbom": ("scan", "sbom"), "scan": ("scan", "scan"),
     "manifest inspect": ("registries", "manifest_inspect"), "inspect": ("system", "inspect"),
     "container inspect": ("system", "inspect"), "image inspect": ("system", "inspect"),
     "network inspect": ("system", "inspect"), "volume inspect": ("system", "inspect"),

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tuicon.cli import copying, inside_flags, limits, network_flags, registry_flags, spec, tuning_flags
+from tuicon.cli import copying, inside_flags, limits, network_flags, registry_flags, scan_flags, spec, tuning_flags
 from tuicon.cli.failure import Usage
 from tuicon.cli.words import add_flag, add_list
 from tuicon.terminal import DEFAULT_DETACH_KEYS
@@ -293,6 +293,8 @@ _IMAGE_VERBS: dict[str, tuple[str, Add]] = {
     "login": ("log in to a registry", registry_flags.login),
     "logout": ("forget the credentials of a registry", registry_flags.logout),
     "search": ("search a registry", registry_flags.search),
+    "sbom": ("print the bill of materials of an image", scan_flags.sbom),
+    "scan": ("find known vulnerabilities in an image", scan_flags.scan),
 }
 _OTHER_VERBS: dict[str, tuple[str, Add]] = {
     "inspect": ("show all that is known of objects, as JSON", _inspect),
@@ -322,6 +324,8 @@ _GROUPS: dict[str, tuple[str, dict[str, tuple[str, Add]]]] = {
         "cat": ("print a file of an image", inside_flags.cat),
         "extract": ("copy a file or directory out of an image", inside_flags.extract),
         "shared": ("list layers that several images have", inside_flags.shared),
+        "packages": ("list the packages in an image", scan_flags.packages), "sbom": _IMAGE_VERBS["sbom"],
+        "scan": _IMAGE_VERBS["scan"],
     }),
     "manifest": ("work with manifests in registries", {
         "inspect": ("show a manifest or an index", registry_flags.remote),
@@ -348,7 +352,7 @@ _GROUPS: dict[str, tuple[str, dict[str, tuple[str, Add]]]] = {
 _SAME = {
     ("container", "ls"): "ps", ("image", "ls"): "images", ("image", "rm"): "rmi", ("system", "info"): "info",
     ("system", "events"): "events", **{("container", name): name for name in _CONTAINER_VERBS},
-    **{("image", name): name for name in ("load", "import", "tag", "pull", "push", "save", "history")},
+    **{("image", name): name for name in ("load", "import", "tag", "pull", "push", "save", "history", "sbom", "scan")},
 }  # fmt: skip
 EXIT_125 = frozenset({"run", "create", "exec", "start"})
 """Verbs whose usage errors end with docker's 125."""
