@@ -274,6 +274,7 @@ _CONTAINER_VERBS: dict[str, tuple[str, Add]] = {
     "stats": ("show the resource use of containers", _stats),
     "update": ("change the limits of containers, running ones at once", _update),
     "cp": ("copy files into or out of a container", copying.add_cp),
+    "commit": ("make an image out of what a container changed", copying.add_commit),
     "diff": ("list what a container changed in its files", copying.add_diff),
 }
 _IMAGE_VERBS: dict[str, tuple[str, Add]] = {
