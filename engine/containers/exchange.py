@@ -1,4 +1,4 @@
-"""What goes into the files of containers and what comes out of them: copy, diff."""
+"""What goes into the files of containers and what comes out of them: copy, diff, export, commit."""
 
 from __future__ import annotations
 
@@ -86,6 +86,24 @@ class Exchange:
         record = self._registry.record(self._registry.resolve(ref))
         with self._views.image(record) as image_fd, self._views.upper(record) as upper_fd:
             return tuple(found.change for found in diff.changes(upper_fd, image_fd))
+
+    def export(self, ref: str, target: Path | BinaryIO) -> Copied:
+        """Write a container's root file system as a tar archive; what is mounted on it, volumes too, is left out.
+
+        Args:
+            ref: The container.
+            target: A file, which is written whole or not at all, or a stream.
+
+        Raises:
+            CopyFailed: The file cannot be written, or a file of the container cannot be read.
+        """
+        from engine.containers import copy
+
+        container_id = self._registry.resolve(ref)
+        with self._views.root(container_id, alone=True) as view:
+            copied = copy.export_to_file(view, target) if isinstance(target, Path) else copy.export(view, target.write)
+        self._journal.append("container", "export", container_id, self._name(container_id))
+        return copied
 
     def commit(
         self, ref: str, reference: str = "", *, author: str = "", message: str = "", changes: tuple[str, ...] = (),

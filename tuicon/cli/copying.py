@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuicon.cli import output
@@ -83,6 +84,21 @@ def commit(engine: Engine, arguments: argparse.Namespace) -> int:
         changes=tuple(arguments.change), pause=arguments.pause == "true",
     )  # fmt: skip
     print(image.id)
+    return 0
+
+
+def add_export(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of export."""
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="instead of stdout")
+    parser.add_argument("container", metavar="CONTAINER")
+
+
+def export(engine: Engine, arguments: argparse.Namespace) -> int:
+    """Tuicon export."""
+    if arguments.output is None and sys.stdout.isatty():
+        raise Usage("export: give a file with -o, or send stdout somewhere")
+    copied = engine.containers.export(arguments.container, arguments.output or sys.stdout.buffer)
+    _tell(copied, str(arguments.output or "-"), is_quiet=True)
     return 0
 
 

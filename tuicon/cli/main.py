@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from engine.api import Engine
 
 _CONTAINERS = ("run create start stop restart kill pause unpause rename wait rm attach logs top update").split()
-_COPYING = ("cp", "diff", "commit")
+_COPYING = ("cp", "diff", "commit", "export")
 _REGISTRIES = ("pull push login logout search").split()
 _FUNCTIONS = {
     **{verb: ("containers", verb) for verb in _CONTAINERS},

@@ -275,6 +275,7 @@ _CONTAINER_VERBS: dict[str, tuple[str, Add]] = {
     "update": ("change the limits of containers, running ones at once", _update),
     "cp": ("copy files into or out of a container", copying.add_cp),
     "commit": ("make an image out of what a container changed", copying.add_commit),
+    "export": ("write a container's root file system as a tar archive", copying.add_export),
     "diff": ("list what a container changed in its files", copying.add_diff),
 }
 _IMAGE_VERBS: dict[str, tuple[str, Add]] = {
