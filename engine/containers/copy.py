@@ -7,12 +7,14 @@ them dangerous in the hands of ours (set-id bits, capabilities), and device node
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import posixpath
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import BinaryIO
 
 from engine.containers.extract import extract
@@ -113,11 +115,45 @@ def copy_out_archive(view: View, path: str, write: Callable[[bytes], object], *,
     with ExitStack() as stack:
         tree, found = _open(stack, view, path, follow_link=follow_link)
         items = _adapted(tree.walk(found.fd, "." if found.is_content else found.name), view.owners.from_view)
-        copied = write_archive(items, write)
+        copied = _write_archive(items, write)
     return replace(copied, warnings=tuple(tree.warnings))
 
 
-def write_archive(items: Iterator[Item], write: Callable[[bytes], object]) -> Copied:
+def export(view: View, write: Callable[[bytes], object]) -> Copied:
+    """Write a whole root file system as a tar archive, with names as they are below the root.
+
+    Raises:
+        CopyFailed: Something cannot be read.
+    """
+    tree = Tree()
+    items = itertools.islice(tree.walk(view.fd, ""), 1, None)  # the root itself has no name
+    copied = _write_archive(_adapted(items, view.owners.from_view), write)
+    return replace(copied, warnings=tuple(tree.warnings))
+
+
+def export_to_file(view: View, target: Path) -> Copied:
+    """Export to a file that is there when it is whole.
+
+    Raises:
+        CopyFailed: It cannot be written, or something cannot be read.
+    """
+    staged = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with open(staged, "xb", opener=_private) as file:
+            copied = export(view, file.write)
+        staged.rename(target)
+    except OSError as error:
+        raise CopyFailed(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        staged.unlink(missing_ok=True)
+    return copied
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
+def _write_archive(items: Iterator[Item], write: Callable[[bytes], object]) -> Copied:
     """Write entries as an archive."""
     entries = size = 0
 

@@ -1,4 +1,4 @@
-"""What goes into the files of containers and what comes out of them: copy, diff."""
+"""What goes into the files of containers and what comes out of them: copy, diff, export, commit."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, BinaryIO
 from engine.model.change import Change, Copied
 
 if TYPE_CHECKING:
+    from engine.containers.containers import Rooms
     from engine.containers.records import Registry
     from engine.containers.views import Views
+    from engine.model.image import Image
     from engine.store.journal import Journal
 
 
@@ -21,6 +23,7 @@ class Exchange:
 
     _journal: Journal
     _registry: Registry
+    _rooms: Rooms
     _views: Views
 
     def copy_in(self, ref: str, source: Path | str | BinaryIO, path: str, *, follow_link: bool = False) -> Copied:
@@ -83,6 +86,59 @@ class Exchange:
         record = self._registry.record(self._registry.resolve(ref))
         with self._views.image(record) as image_fd, self._views.upper(record) as upper_fd:
             return tuple(found.change for found in diff.changes(upper_fd, image_fd))
+
+    def export(self, ref: str, target: Path | BinaryIO) -> Copied:
+        """Write a container's root file system as a tar archive; what is mounted on it, volumes too, is left out.
+
+        Args:
+            ref: The container.
+            target: A file, which is written whole or not at all, or a stream.
+
+        Raises:
+            CopyFailed: The file cannot be written, or a file of the container cannot be read.
+        """
+        from engine.containers import copy
+
+        container_id = self._registry.resolve(ref)
+        with self._views.root(container_id, alone=True) as view:
+            copied = copy.export_to_file(view, target) if isinstance(target, Path) else copy.export(view, target.write)
+        self._journal.append("container", "export", container_id, self._name(container_id))
+        return copied
+
+    def commit(
+        self, ref: str, reference: str = "", *, author: str = "", message: str = "", changes: tuple[str, ...] = (),
+        pause: bool = True,
+    ) -> Image:  # fmt: skip
+        """Make an image out of a container's image and what the container changed, volumes left out.
+
+        Args:
+            ref: The container.
+            reference: A name for the image.
+            author: Who made it.
+            message: What its history says.
+            changes: Dockerfile instructions for its config, such as "CMD sleep 10".
+            pause: Whether the processes of a running container stand still meanwhile.
+
+        Raises:
+            InvalidArgument: The reference or a change is malformed.
+            Conflict: A file's name cannot be in a layer.
+            CopyFailed: A file cannot be read.
+        """
+        from engine.containers import commit, diff
+        from engine.images.derive import Step
+        from engine.images.tree import Tree
+        from engine.oci import instructions
+
+        container_id = self._registry.resolve(ref)
+        with self._views.changed(container_id, is_held=pause) as (record, upper_fd, image_fd):
+            items = commit.layer(diff.changes(upper_fd, image_fd), Tree(finds_holes=False))
+            image = self._rooms.images.derive(
+                self._rooms.images.get(record.image_id), items,
+                lambda config: instructions.apply(commit.settings_of(config, record.spec), changes),
+                Step(" ".join(record.command), message, author), reference,
+            )  # fmt: skip
+        self._journal.append("container", "commit", container_id, record.name, comment=message, imageID=image.id)
+        return image
 
     def _name(self, container_id: str) -> str:
         return self._registry.record(container_id).name

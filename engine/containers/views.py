@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from engine.containers.lifecycle import Lifecycle
 from engine.containers.records import Known, Record, Registry
 from engine.images.tar import Entry
 from engine.linux import inside
+from engine.model.status import Status
 from engine.store import records
 from engine.store.paths import Paths
 
@@ -133,3 +134,21 @@ class Views:
             yield fd
         finally:
             os.close(fd)
+
+    @contextmanager
+    def changed(self, container_id: str, *, is_held: bool) -> Iterator[tuple[Record, int, int]]:
+        """Open the upper directory and the image's root of a container that nobody starts or removes meanwhile.
+
+        Args:
+            container_id: The container.
+            is_held: Whether its processes stand still; one that was paused before stays so.
+        """
+        with self._lifecycle.lock(container_id), ExitStack() as stack:
+            self._lifecycle.wait_for_monitor(container_id)
+            known = self._registry.known(container_id)
+            image_fd = stack.enter_context(self.image(known.record))
+            upper_fd = stack.enter_context(self.upper(known.record))
+            if is_held and known.state and known.status is Status.RUNNING:
+                cgroup = known.state.cgroup
+                stack.enter_context(self._launcher.held(cgroup["version"], cgroup["paths"]))
+            yield known.record, upper_fd, image_fd

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -17,14 +17,15 @@ from engine.oci import digest as digests
 from engine.oci import manifest as documents
 from engine.oci import reference as references
 from engine.store.journal import Journal
-from engine.store.layers import INDEX, Layer
 from engine.store.paths import Paths
 
 if TYPE_CHECKING:
     from engine.images.analyse.contents import ImageContents
+    from engine.images.derive import Step
     from engine.images.load import Found
     from engine.images.registry.registries import Registries
     from engine.images.scan.advisory_store import AdvisoryStore
+    from engine.images.tree import Item
     from engine.images.unpack import UnpackLimits
     from engine.model.contents import SharedLayer
     from engine.model.packages import IgnoreRule, Inventory, ScanResult
@@ -136,21 +137,35 @@ class ImageStore:
     def _import_stream(
         self, stream: BinaryIO, names: tuple[str, ...], settings: ImageSettings, limits: UnpackLimits | None
     ) -> Image:
-        from engine.images.intake import Copied, unpack_blob
+        from engine.images.intake import take_unknown
 
-        with self._catalogue.being_made(), self._paths.staged("import") as staged:
-            staged.joinpath("diff").mkdir(mode=0o755)
-            with self._catalogue.blobs.writer() as writer:
-                layer = unpack_blob(staged / "diff", Copied(stream, writer), "", "", limits)
-
-            def fill(directory: Path) -> Layer:
-                directory.rmdir()
-                staged.joinpath("diff").rename(directory)
-                staged.joinpath(INDEX).rename(directory.with_name(INDEX))
-                return layer
-
-            self._catalogue.layers.ensure(layer.chain_id, fill)
+        with self._catalogue.being_made():
+            layer = take_unknown(self._catalogue, stream, limits=limits)
             return self._record(_config_document(layer.diff_id, settings), b"", names)
+
+    def derive(
+        self, parent: Image, items: Iterator[Item], change: Callable[[dict[str, Any]], dict[str, Any]], step: Step,
+        reference: str = "",
+    ) -> Image:  # fmt: skip
+        """Make an image out of another one, with one more layer.
+
+        Args:
+            parent: The image below.
+            items: The entries of the layer; without any there is none.
+            change: From "config" of the parent's config to that of the new one's.
+            step: What the history tells of it.
+            reference: A name for it.
+
+        Raises:
+            InvalidArgument: The reference is malformed.
+            ImageError: The layer is more than one may be; nothing is kept.
+        """
+        from engine.images.derive import derive
+
+        parsed = references.parse(reference) if reference else None
+        if parsed and parsed.digest:
+            raise InvalidArgument("an image cannot be named by a digest")
+        return derive(self._catalogue, parent, items, change, step, (str(parsed),) if parsed else ())
 
     def build_demo(self) -> Image:
         """Make the demo image from the host's own programs; no network is needed."""

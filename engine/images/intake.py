@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from engine.errors import ImageError
+from engine.images.catalogue import Catalogue
 from engine.images.compression import Decompressed, gzip_compressor, kind_of
 from engine.images.tar import Readable
 from engine.images.unpack import Unpacked, UnpackLimits, unpack
+from engine.oci.digest import chain_ids
 from engine.oci.manifest import OCI_LAYER, Descriptor
 from engine.store.blobs import Blobs, BlobWriter
 from engine.store.layers import INDEX, Layer, Layers
@@ -113,6 +116,35 @@ def unpack_blob(
     if diff_id and found != diff_id:
         raise ImageError(f"layer {diff_id[:19]}… is damaged: its content has another digest")
     return Layer(chain_id or found, found, unpacked.size, unpacked.entries, blob.digest, blob.size, blob.mediaType)
+
+
+def take_unknown(
+    catalogue: Catalogue, stream: Readable, below: tuple[str, ...] = (), limits: UnpackLimits | None = None
+) -> Layer:
+    """Return the layer that a stream has, whatever its digest is.
+
+    Args:
+        catalogue: Where the images are; the caller holds `being_made`.
+        stream: A tar archive, compressed or not.
+        below: The diff_ids of the layers below.
+        limits: What the layer may hold.
+
+    Raises:
+        ImageError: It is damaged or hostile; nothing is kept.
+    """
+    with catalogue.paths.staged("layer") as staged:
+        staged.joinpath("diff").mkdir(mode=0o755)
+        with catalogue.blobs.writer() as writer:
+            found = unpack_blob(staged / "diff", Copied(stream, writer), "", "", limits)
+        layer = replace(found, chain_id=chain_ids((*below, found.diff_id))[-1])
+
+        def fill(directory: Path) -> Layer:
+            directory.rmdir()
+            staged.joinpath("diff").rename(directory)
+            staged.joinpath(INDEX).rename(directory.with_name(INDEX))
+            return layer
+
+        return catalogue.layers.ensure(layer.chain_id, fill)
 
 
 def copied(blobs: Blobs, opens: Callable[[], Readable], expected: str) -> Callable[[ExitStack], Source]:

@@ -57,6 +57,8 @@ TAKE_PATHS = {
     "engine/sandbox/namespaces.py:*": "namespaces in the host's /proc, or named by the OCI config",
     "engine/sandbox/spawn.py:_set_oom_score": "the host's /proc",
     "engine/sandbox/view.py:_mount": "a directory of the state root, in a mount namespace that is the host's copy",
+    "engine/containers/copy.py:export_to_file": "the archive's place on the host, named by the user",
+    "engine/containers/copy.py:_private": "the archive's place on the host, named by the user",
     "engine/images/tree.py:_xattrs": "a descriptor by its name in /proc/self/fd",
     "engine/sandbox/launcher.py:*": "before any container",
     "engine/sandbox/monitor.py:*": "the bundle: records, locks and sockets of the state root",

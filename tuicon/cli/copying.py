@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuicon.cli import output
 from tuicon.cli.failure import Usage, complain
-from tuicon.cli.words import add_flag
+from tuicon.cli.words import add_flag, add_list
 from tuicon.model import units
 
 if TYPE_CHECKING:
@@ -62,6 +63,42 @@ def diff(engine: Engine, arguments: argparse.Namespace) -> int:
         return 0
     for change in changes:
         sys.stdout.buffer.write(os.fsencode(f"{change.kind} {change.path}\n"))
+    return 0
+
+
+def add_commit(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of commit."""
+    parser.add_argument("-a", "--author", default="", metavar="NAME", help="who made it")
+    parser.add_argument("-m", "--message", default="", metavar="TEXT", help="what the image's history says")
+    add_list(parser, "-c", "--change", metavar="INSTRUCTION", help="a Dockerfile instruction such as CMD, ENV or USER")
+    add_flag(parser, "-p", help="stop its processes meanwhile (the default)")
+    parser.add_argument("--pause", default="true", choices=("true", "false"), help="false lets its processes go on")
+    parser.add_argument("container", metavar="CONTAINER")
+    parser.add_argument("reference", nargs="?", default="", metavar="REFERENCE")
+
+
+def commit(engine: Engine, arguments: argparse.Namespace) -> int:
+    """Tuicon commit."""
+    image = engine.containers.commit(
+        arguments.container, arguments.reference, author=arguments.author, message=arguments.message,
+        changes=tuple(arguments.change), pause=arguments.pause == "true",
+    )  # fmt: skip
+    print(image.id)
+    return 0
+
+
+def add_export(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of export."""
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="instead of stdout")
+    parser.add_argument("container", metavar="CONTAINER")
+
+
+def export(engine: Engine, arguments: argparse.Namespace) -> int:
+    """Tuicon export."""
+    if arguments.output is None and sys.stdout.isatty():
+        raise Usage("export: give a file with -o, or send stdout somewhere")
+    copied = engine.containers.export(arguments.container, arguments.output or sys.stdout.buffer)
+    _tell(copied, str(arguments.output or "-"), is_quiet=True)
     return 0
 
 

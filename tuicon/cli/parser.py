@@ -277,6 +277,8 @@ _CONTAINER_VERBS: dict[str, tuple[str, Add]] = {
     "stats": ("show the resource use of containers", _stats),
     "update": ("change limits and restart policies of containers, running ones at once", _update),
     "cp": ("copy files into or out of a container", copying.add_cp),
+    "commit": ("make an image out of what a container changed", copying.add_commit),
+    "export": ("write a container's root file system as a tar archive", copying.add_export),
     "diff": ("list what a container changed in its files", copying.add_diff),
     "advise": ("say which limits would fit, by the history", tuning_flags.advise),
 }
