@@ -112,6 +112,8 @@ SCENES = (
     Scene("retune-80", (80, 24), keys=("t",)),
     Scene("help-120", (120, 44), keys=("question_mark",)),
     Scene("remove-80", (80, 24), keys=("d",)),
+    Scene("scan-120", (120, 30), keys=("2", "v")),
+    Scene("scan-80", (80, 24), keys=("2", "v")),
     Scene("first-80", (80, 24), backend=FakeBackend),
     Scene("not-root-80", (80, 24), backend=_nobody),
     Scene("high-contrast-120", (120, 40), theme="tuicon-high-contrast", tab="graphs"),
