@@ -180,6 +180,18 @@ def test_a_bad_dump_is_refused_and_nothing_is_kept(
             engine.images.advisories.import_from(dump(root / "ok.zip", [advisory("A-1", "npm", "a")]), wrong)
 
 
+def test_a_dump_that_unpacks_to_too_much_is_refused(
+    engine: Engine, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = dump(root / "all.zip", [advisory(f"A-{number}", "npm", "a", details="x" * 10_000) for number in range(9)])
+    for name, limit in (("_LARGEST_DOCUMENT", 9_000), ("_MOST_BYTES", 50_000), ("_MOST_DOCUMENTS", 5)):
+        with monkeypatch.context() as patch:
+            patch.setattr(database, name, limit)
+            with pytest.raises(InvalidArgument, match=r"too much|more than"):
+                engine.images.advisories.import_from(path)
+    assert engine.images.advisories.list() == ()
+
+
 def _import(state: str, source: str, count: int) -> None:
     with Engine(Path(state)) as engine:
         for _ in range(count):
