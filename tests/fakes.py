@@ -17,6 +17,15 @@ from engine.model.event import Event
 from engine.model.image import Image, ImageSettings
 from engine.model.limits import Limits, LimitsChanged
 from engine.model.network import Endpoint, Network
+from engine.model.packages import (
+    Database,
+    Distribution,
+    Inventory,
+    Package,
+    ScanResult,
+    Severity,
+    Vulnerability,
+)
 from engine.model.status import Status
 from engine.model.usage import Counters, Usage
 from engine.model.volume import Volume
@@ -51,6 +60,35 @@ def a_usage(number: int, tick: int) -> Usage:
         memory_limit_bytes=256 << 20 if number % 2 else None, read_bytes=tick * 4096, write_bytes=tick * 8192,
     )  # fmt: skip
     return Usage(counters, 1.0, cpu, cpu / 5, 1024.0 * number, 65536.0 * (tick % 5), 1, 2, 2048.0 * number, 512.0)
+
+
+def an_inventory() -> Inventory:
+    """Return the packages of an image of Debian with some of Python."""
+    layer = "sha256:" + "cd" * 32
+    packages = (
+        Package("deb", "libssl3", "3.0.11-1~deb12u1", "amd64", "openssl", "3.0.11-1~deb12u1", ("Apache-2.0",),
+            "Debian OpenSSL Team", "/var/lib/dpkg/status", layer, "", "pkg:deb/debian/libssl3@3.0.11-1~deb12u1?arch=amd64"),
+        Package("deb", "zlib1g", "1:1.2.13.dfsg-1", "amd64", "zlib", path="/var/lib/dpkg/status", layer=layer),
+        Package("pypi", "requests", "2.30.0", licenses=("Apache-2.0",), path="/opt/requests.dist-info/METADATA", layer=layer),
+    )  # fmt: skip
+    name = "docker.io/tuicon/demo:latest"
+    return Inventory(IMAGE_ID, name, Distribution("debian", "12", "bookworm", "Debian GNU/Linux 12"), packages)
+
+
+def a_scan() -> ScanResult:
+    """Return a scan that found something of each severity."""
+    inventory = an_inventory()
+    ssl, zlib, requests = inventory.packages
+    found = (
+        Vulnerability("DEBIAN-CVE-2023-5678", ("CVE-2023-5678", "DSA-5532-1"), ssl, Severity.CRITICAL, "3.0.11-1~deb12u2",
+            9.8, "Checking long keys takes very long", "https://security-tracker.debian.org/tracker/CVE-2023-5678", "Debian"),
+        Vulnerability("DEBIAN-CVE-2023-45853", ("CVE-2023-45853",), zlib, Severity.HIGH, "", 7.5, "MiniZip overflows", "", "Debian"),
+        Vulnerability("GHSA-j8r2-6x86-q33q", ("CVE-2023-32681",), requests, Severity.MEDIUM, "2.31.0", 6.1,
+            "Requests leaks proxy credentials", "https://github.com/advisories/GHSA-j8r2-6x86-q33q", "PyPI"),
+        Vulnerability("DEBIAN-CVE-2011-1", ("CVE-2011-1",), ssl, Severity.NEGLIGIBLE, "", None, "An old one", "", "Debian"),
+    )  # fmt: skip
+    databases = tuple(Database(name, (name,), 100, NOW, NOW) for name in ("Debian", "PyPI"))
+    return ScanResult(inventory, found, (), databases, ("no database has advisories of npm",))
 
 
 class FakeSampler:
@@ -255,6 +293,17 @@ class FakeImages:
 
     def inspect(self, ref: str) -> dict[str, Any]:
         return {"Id": ref, "RepoTags": ["tuicon/demo:latest"]}
+
+    def packages(self, ref: str) -> Inventory:
+        self._backend.calls.append(("packages", ref))
+        return an_inventory()
+
+    def scan(self, ref: str) -> ScanResult:
+        self._backend.calls.append(("scan", ref))
+        error = self._backend.failures.get("scan")
+        if error:
+            raise error
+        return a_scan()
 
     def remove(self, ref: str, *, force: bool = False) -> tuple[str, ...]:
         self._backend.calls.append(("remove_image", ref, force))

@@ -13,6 +13,7 @@ from engine.model.event import Event
 from engine.model.image import Image
 from engine.model.limits import Limits, LimitsChanged
 from engine.model.network import Network
+from engine.model.packages import Inventory, ScanResult
 from engine.model.usage import Usage
 from engine.model.volume import Volume
 
@@ -82,6 +83,8 @@ class Images(Protocol):
 
     def list(self) -> tuple[Image, ...]: ...
     def inspect(self, ref: str) -> dict[str, Any]: ...
+    def packages(self, ref: str) -> Inventory: ...
+    def scan(self, ref: str) -> ScanResult: ...
     def remove(self, ref: str, *, force: bool = False) -> tuple[str, ...]: ...
 
 

@@ -92,10 +92,8 @@ def test_finding_nothing_where_nothing_is_known_is_said(engine: Engine, debian: 
         engine.images.scan(debian)
     engine.images.advisories.import_from(dump(root / "old.zip", [advisory("A-1", "Debian:9", "tool")]))
     result = engine.images.scan(debian)
-    assert (result.vulnerabilities, sorted(result.warnings)) == ((), [
-        "no database has advisories of Debian GNU/Linux 12 (bookworm)", "no database has advisories of PyPI",
-        "no database has advisories of npm",
-    ])  # fmt: skip
+    gap = "no database has advisories of Debian GNU/Linux 12 (bookworm), PyPI, npm"
+    assert (result.vulnerabilities, result.warnings) == ((), (gap,))
     homemade = load(
         engine, {"etc/os-release": b"ID=homemade\n", "var/lib/dpkg/status": status("tool 1")}, tag="homemade:1"
     )
@@ -180,6 +178,18 @@ def test_a_bad_dump_is_refused_and_nothing_is_kept(
     for wrong in ("../up", ".hidden", "a/b", "a\nb"):
         with pytest.raises(InvalidArgument, match="no name"):
             engine.images.advisories.import_from(dump(root / "ok.zip", [advisory("A-1", "npm", "a")]), wrong)
+
+
+def test_a_dump_that_unpacks_to_too_much_is_refused(
+    engine: Engine, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = dump(root / "all.zip", [advisory(f"A-{number}", "npm", "a", details="x" * 10_000) for number in range(9)])
+    for name, limit in (("_LARGEST_DOCUMENT", 9_000), ("_MOST_BYTES", 50_000), ("_MOST_DOCUMENTS", 5)):
+        with monkeypatch.context() as patch:
+            patch.setattr(database, name, limit)
+            with pytest.raises(InvalidArgument, match=r"too much|more than"):
+                engine.images.advisories.import_from(path)
+    assert engine.images.advisories.list() == ()
 
 
 def _import(state: str, source: str, count: int) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+_KINDS = ("deb", "apk", "rpm", "pypi", "npm", "golang", "maven")
+
 
 def packages(parser: argparse.ArgumentParser) -> None:
     """Add the flags of image packages."""
-    parser.add_argument(
-        "-k", "--kind", default="", metavar="KIND", help="only deb, apk, rpm, pypi, npm, golang or maven"
-    )
+    parser.add_argument("-k", "--kind", default="", choices=_KINDS, metavar="KIND", help=f"only {', '.join(_KINDS)}")
     parser.add_argument("--no-trunc", action="store_true", help="whole layers and licences")
     parser.add_argument("--format", metavar="TEMPLATE", help="json, table …, or text with {{.Field}}")
     parser.add_argument("--json", action="store_true", help="print JSON")

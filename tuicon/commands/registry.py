@@ -155,6 +155,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("new", "new", "Run a new container.", "n", SAFE, _EVERYWHERE),
     Command("undo", "undo retune", "Take back the last change of limits.", "u", SAFE, CONTAINERS),
     Command("inspect", "inspect", "Show all that is known of what is selected.", "i", SAFE, _EVERYWHERE, _row),
+    Command(
+        "scan", "scan", "Find known vulnerabilities and packages in the image.", "v", SAFE, IMAGES, _row, in_footer=True
+    ),
     Command("copy", "copy id", "Copy the id to the clipboard, also over SSH.", "y", SAFE, _EVERYWHERE, _row),
     Command("actions", "actions…", "Choose what to do with what is selected.", "x", SAFE, _EVERYWHERE, _row),
     Command("filter", "find", "Show only rows that fit; in a log, search.", "slash", SAFE, _EVERYWHERE, in_footer=True),

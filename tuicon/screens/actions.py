@@ -20,6 +20,7 @@ from tuicon.dialogs.ask import Choose, Confirm, Prompt
 from tuicon.dialogs.run import RunForm
 from tuicon.messages import OperationFailed, OperationFinished
 from tuicon.screens.browser import LayerBrowser
+from tuicon.screens.scan import ScanScreen
 
 if TYPE_CHECKING:
     from tuicon.model.snapshot import Snapshot
@@ -194,6 +195,10 @@ class Actions(Screen[None]):
             partial(self.backend.containers.update, change.container_id, restore),
             key=change.container_id,
         )
+
+    def do_scan(self) -> None:
+        """Open what is in the image."""
+        self.app.push_screen(ScanScreen(self.backend, self.selected, self._name_of(self.selected)))
 
     def do_copy(self) -> None:
         """Copy the id, through the terminal (OSC 52)."""

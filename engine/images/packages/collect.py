@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from engine.images.packages import apk, distribution, dpkg, golang, java, npm, python, rpm
@@ -12,7 +13,7 @@ from engine.images.packages.tree import LINK, PROGRAM, Directory, Leaf, Tree, Un
 from engine.model.image import Image
 from engine.model.packages import Inventory, Package
 
-_LARGEST_DATABASE = 256 << 20
+_LARGEST_DATABASE = 192 << 20
 _LARGEST_DOCUMENT = 32 << 20
 _BEGINNING = 1 << 20
 _MOST_PACKAGES = 200_000
@@ -44,6 +45,7 @@ class _Collector:
         self._diff_ids = diff_ids
         self._owners: dict[str, str] = {}
         self._found: list[Package] = []
+        self._budget = java.Budget()
 
     def run(self) -> None:
         """Read the databases, then every file that looks like a package's."""
@@ -94,7 +96,7 @@ class _Collector:
         if isinstance(leaf, Directory):
             return
         try:
-            packages = list(parse(self._tree.read(real, leaf.layer, _LARGEST_DATABASE)))
+            packages = list(islice(parse(self._tree.read(real, leaf.layer, _LARGEST_DATABASE)), _MOST_PACKAGES))
         except Unreadable as error:
             self._warn(path, error)
             return
@@ -155,7 +157,7 @@ class _Collector:
                 yield from _one(python.parse(_text(data)))
         elif name.endswith(java.SUFFIXES):
             with self._tree.open(path, leaf.layer) as file:
-                yield from java.parse(file, name)
+                yield from java.parse(file, name, self._budget)
         elif leaf.kind == PROGRAM:
             with self._tree.open(path, leaf.layer) as file:
                 yield from golang.parse(file)

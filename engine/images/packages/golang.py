@@ -13,6 +13,7 @@ _HEADER = 32
 _LONGEST = 16 << 20
 _SEARCHED = 1 << 20
 _MOST_TABLE_ENTRIES = 1024
+_LARGEST_TABLE_ENTRY = 128
 _SECTION = b".go.buildinfo"
 
 
@@ -98,7 +99,7 @@ def _tables(file: BinaryIO, *, is_64: bool, order: str) -> tuple[list[_Span], _S
 
 
 def _entries(file: BinaryIO, offset: int, size: int, count: int) -> list[bytes]:
-    if not offset or count > _MOST_TABLE_ENTRIES:
+    if not offset or count > _MOST_TABLE_ENTRIES or size > _LARGEST_TABLE_ENTRY:
         return []
     data = _at(file, offset, size * count)
     return [data[place * size : (place + 1) * size] for place in range(count)]

@@ -17,17 +17,16 @@ SUFFIXES = (".jar", ".war", ".ear", ".jpi", ".hpi")
 _DEEPEST = 3
 _LARGEST_ENTRY = 64 << 20
 _LARGEST_TEXT = 1 << 20
-_LARGEST_INDEX = 32 << 20
-_MOST_BYTES = 1 << 30
+_LARGEST_INDEX = 16 << 20
 _END = b"PK\5\6"
 _FILE_NAME = re.compile(r"(?P<name>.+?)-(?P<version>\d[\w.+-]*)")
 
 
-class _Budget:
-    """How many bytes may still be unpacked from one file of the image."""
+class Budget:
+    """How many bytes may still be unpacked from all archives of an image."""
 
-    def __init__(self) -> None:
-        self.left = _MOST_BYTES
+    def __init__(self, left: int = 4 << 30) -> None:
+        self.left = left
 
     def read(self, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limit: int) -> bytes:
         """Return the content of an entry.
@@ -43,20 +42,21 @@ class _Budget:
         return data
 
 
-def parse(file: BinaryIO, name: str) -> Iterator[Package]:
+def parse(file: BinaryIO, name: str, budget: Budget) -> Iterator[Package]:
     """Yield the packages of an archive.
 
     Args:
         file: The archive.
         name: Its file name, which often says what the manifest does not.
+        budget: How much may be unpacked.
 
     Raises:
         Unreadable: It is damaged or unpacks to too much.
     """
-    yield from _archive(file, name, _Budget(), 0)
+    yield from _archive(file, name, budget, 0)
 
 
-def _archive(file: BinaryIO, name: str, budget: _Budget, depth: int) -> Iterator[Package]:
+def _archive(file: BinaryIO, name: str, budget: Budget, depth: int) -> Iterator[Package]:
     _check_index(file)
     try:
         with zipfile.ZipFile(file) as archive:
@@ -85,7 +85,7 @@ def _check_index(file: BinaryIO) -> None:
 
 
 def _own(
-    archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], name: str, budget: _Budget
+    archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], name: str, budget: Budget
 ) -> Iterator[Package]:  # fmt: skip
     """Yield what an archive says of itself: its pom.properties, else its manifest and file name."""
     poms = [entry for entry in entries if _is_pom(entry.filename)]
@@ -104,7 +104,7 @@ def _is_pom(path: str) -> bool:
     return path.startswith("META-INF/maven/") and path.endswith("/pom.properties")
 
 
-def _text(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, budget: _Budget) -> str:
+def _text(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, budget: Budget) -> str:
     return budget.read(archive, entry, _LARGEST_TEXT).decode(errors="replace")
 
 

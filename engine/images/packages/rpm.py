@@ -29,10 +29,11 @@ def parse(data: bytes) -> Iterator[tuple[Package, list[str]]]:
     """
     if data[:16] != b"SQLite format 3\0":
         raise Unreadable("is no SQLite database")
-    journal_free = data[:18] + b"\1\1" + data[20:]  # write-ahead mode needs a second file, which memory has not
+    image = bytearray(data)
+    image[18:20] = b"\1\1"  # write-ahead mode would need a second file, which memory has not
     database = sqlite3.connect(":memory:")
     try:
-        database.deserialize(journal_free)
+        database.deserialize(image)
         _harden(database)
         for (header,) in database.execute("SELECT blob FROM Packages ORDER BY hnum"):
             found = _read(bytes(header))

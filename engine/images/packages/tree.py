@@ -77,21 +77,32 @@ class Tree:
         waiting = [("", self._top)]
         while waiting:
             path, node = waiting.pop()
-            directory_fd = inside.open_inside(self._root_fds[layer], f"/{path}", _READ | os.O_DIRECTORY)
             try:
-                if node.entries and _is_opaque(directory_fd):
-                    node.entries.clear()
-                with os.scandir(directory_fd) as entries:
-                    for entry in entries:
-                        self._count += 1
-                        if entry.is_dir(follow_symlinks=False):
-                            waiting.append((f"{path}/{entry.name}" if path else entry.name, _enter(node, entry.name)))
-                        else:
-                            _place(node, entry, kinds)
-            finally:
-                os.close(directory_fd)
+                waiting += self._lay_directory(layer, path, node, kinds)
+            except OSError as error:
+                raise ImageError(f"cannot read the image's directory /{path[-200:]}: {error.strerror}") from error
             if self._count > _MOST_ENTRIES:
                 raise ImageError(f"the image has more than {_MOST_ENTRIES} files")
+
+    def _lay_directory(
+        self, layer: int, path: str, node: Directory, kinds: dict[str, Leaf]
+    ) -> list[tuple[str, Directory]]:
+        """Lay what is in one directory, and return the directories in it."""
+        inner: list[tuple[str, Directory]] = []
+        directory_fd = inside.open_inside(self._root_fds[layer], f"/{path}", _READ | os.O_DIRECTORY)
+        try:
+            if node.entries and _is_opaque(directory_fd):
+                node.entries.clear()
+            with os.scandir(directory_fd) as entries:
+                for entry in entries:
+                    self._count += 1
+                    if entry.is_dir(follow_symlinks=False):
+                        inner.append((f"{path}/{entry.name}" if path else entry.name, _enter(node, entry.name)))
+                    else:
+                        _place(node, entry, kinds)
+        finally:
+            os.close(directory_fd)
+        return inner
 
     def files(self) -> Iterator[tuple[str, Leaf]]:
         """Yield paths, without a leading "/", and what is there; in no order."""

@@ -80,12 +80,13 @@ class _Scanner:
             package = next(package for package in self._inventory.packages if package.kind == kind)
             if not ecosystems.ecosystem_of(package, distribution):
                 self._warn(f"the advisories of {distribution.id or 'this distribution'} are not known")
+        unknown = []
         for ecosystem in sorted(wanted):
             known = [name for reader in self._readers for name in reader.releases(ecosystem)]
-            if not known:
-                self._warn(f"no database has advisories of {ecosystem}")
-            elif not any(map(self._fits, known)):
-                self._warn(f"no database has advisories of {distribution.name or ecosystem}")
+            if not any(map(self._fits, known)):
+                unknown.append(distribution.name if known and distribution.name else ecosystem)
+        if unknown:
+            self._warn(f"no database has advisories of {', '.join(unknown)}")
 
     def _warn(self, text: str) -> None:
         if len(self.warnings) < _MOST_WARNINGS and text not in self.warnings:
