@@ -189,6 +189,28 @@ def percentile(values: Iterable[float], part: float) -> float:
     return of(values, part)
 
 
+def full_reference(text: str) -> str:
+    """Return a reference in its full form, "docker.io/library/busybox:latest".
+
+    Raises:
+        InvalidArgument: With the part that is wrong.
+    """
+    from engine.oci.reference import parse
+
+    return str(parse(text))
+
+
+def check_platform(text: str) -> None:
+    """Check an "os/architecture[/variant]".
+
+    Raises:
+        InvalidArgument: It is none.
+    """
+    from engine.oci.manifest import parse_platform
+
+    parse_platform(text)
+
+
 def familiar_reference(reference: str) -> tuple[str, str]:
     """Return (name, tag) of a reference in the short form that docker prints."""
     from engine.oci.reference import familiar

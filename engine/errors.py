@@ -11,6 +11,7 @@ EngineError                     str() is one plain sentence; .hint says what to 
 ├── CopyFailed                  a file cannot be read or written while it is copied
 ├── RegistryError               a registry cannot be reached, refuses, or answers what it must not
 │   └── NotAuthorized           it wants credentials, or others than it got
+├── Cancelled                   the caller called it off
 ├── StartFailed                 the container's process could not be started
 │   ├── CommandNotFound         exit code 127
 │   └── CommandNotExecutable    exit code 126
@@ -110,6 +111,10 @@ class RegistryError(EngineError):
 
 class NotAuthorized(RegistryError):
     """A registry wants credentials, or others than it got."""
+
+
+class Cancelled(EngineError):
+    """The caller called it off; nothing of it is left."""
 
 
 class StartFailed(EngineError):

@@ -27,8 +27,10 @@ from engine.model.packages import (
     Vulnerability,
 )
 from engine.model.status import Status
+from engine.model.transfer import HistoryStep, Prunable, PrunePlan
 from engine.model.usage import Counters, Usage
 from engine.model.volume import Volume
+from tests.fake_registries import FakeRegistries, some_images, some_steps
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 IMAGE_ID = "sha256:" + "ab" * 32
@@ -274,7 +276,7 @@ class FakeContents:
 
 
 class FakeImages:
-    """One image, unless there is none."""
+    """One image, unless there is none, and what a test adds."""
 
     def contents(self, ref: str) -> FakeContents:
         if ref in self._backend.failures:
@@ -285,11 +287,12 @@ class FakeImages:
         self._backend = backend
 
     def list(self) -> tuple[Image, ...]:
+        more = tuple(self._backend.more_images)
         if not self._backend.has_image:
-            return ()
+            return more
         names = ("docker.io/tuicon/demo:latest",)
         made = NOW - timedelta(hours=3)
-        return (Image(IMAGE_ID, names, made, "amd64", "linux", 1_983_000, ("c",), ("d",), ImageSettings()),)
+        return (Image(IMAGE_ID, names, made, "amd64", "linux", 1_983_000, ("c",), ("d",), ImageSettings()), *more)
 
     def inspect(self, ref: str) -> dict[str, Any]:
         return {"Id": ref, "RepoTags": ["tuicon/demo:latest"]}
@@ -307,7 +310,39 @@ class FakeImages:
 
     def remove(self, ref: str, *, force: bool = False) -> tuple[str, ...]:
         self._backend.calls.append(("remove_image", ref, force))
+        self._backend.more_images = [image for image in self._backend.more_images if image.id != ref]
+        self._backend.news.set()
         return ()
+
+    def history(self, ref: str) -> tuple[HistoryStep, ...]:
+        layers = next((image.layers for image in self.list() if image.id == ref), ())
+        return tuple(step for step in some_steps() if step.layer in ("", *layers))
+
+    def tag(self, ref: str, reference: str) -> None:
+        self._backend.calls.append(("tag", ref, reference))
+
+    def reclaimable(self, refs: tuple[str, ...]) -> int:
+        return sum(image.size for image in self.list() if image.id in refs)
+
+    def plan_prune(self, *, takes_unused: bool = False) -> PrunePlan:
+        used = {container.image_id for container in self._backend.items}
+        gone = [
+            Prunable(image, "unused" if image.references else "without a name")
+            for image in self.list()
+            if image.id not in used and (takes_unused or not image.references)
+        ]
+        return PrunePlan(tuple(gone), sum(item.image.size for item in gone))
+
+    def prune(self, plan: PrunePlan) -> tuple[str, ...]:
+        self._backend.calls.append(("prune", tuple(item.image.id for item in plan.images)))
+        return tuple(f"Deleted: {item.image.id}" for item in plan.images)
+
+    def save(self, refs: tuple[str, ...], target: Path) -> None:
+        self._backend.calls.append(("save", refs, target))
+
+    def load(self, source: Path) -> tuple[Image, ...]:
+        self._backend.calls.append(("load", source))
+        return tuple(some_images()[:1])
 
 
 class FakeNetworks:
@@ -401,9 +436,11 @@ class FakeBackend:
         self.missing = missing
         self.has_image = bool(containers)
         self.many_files = 0
+        self.more_images: list[Image] = []
         self.news = threading.Event()
         self.containers = FakeContainers(self)
         self.images = FakeImages(self)
+        self.registries = FakeRegistries(self)
         self.networks = FakeNetworks()
         self.volumes = FakeVolumes()
         self.events = FakeEvents(self)
@@ -436,3 +473,17 @@ def eight() -> FakeBackend:
         a_container(number, name, status) for number, (name, status) in enumerate(zip(names, states, strict=True), 1)
     ]
     return FakeBackend(*items)
+
+
+def with_images() -> FakeBackend:
+    """Return a backend with eight containers, two of them on the first of five images."""
+    backend = eight()
+    backend.more_images = some_images()
+    web = backend.more_images[0].id
+    backend.items = [
+        replace(item, image_id=web, image="registry.example.com/shop/web:2.4.1")
+        if item.name in ("gateway", "worker")
+        else item
+        for item in backend.items
+    ]
+    return backend

@@ -5,6 +5,7 @@ from __future__ import annotations
 from textual.message import Message
 
 from tuicon.model.snapshot import Snapshot
+from tuicon.model.transfers import TransferEnded
 
 
 class SnapshotTaken(Message):
@@ -41,3 +42,11 @@ class OperationFailed(Message):
         """What to show: the error, and what to do about it."""
         hint = getattr(self.error, "hint", "")
         return f"{self.error}" + (f" ({hint})" if hint else "")
+
+
+class TransferFinished(Message):
+    """A transfer has ended, well or not."""
+
+    def __init__(self, ended: TransferEnded) -> None:
+        self.ended = ended
+        super().__init__()

@@ -331,6 +331,15 @@ class ImageStore:
         lines += [f"Deleted: {chain_id}" for chain_id in self._catalogue.collect()]
         return tuple(lines)
 
+    def reclaimable(self, refs: tuple[str, ...]) -> int:
+        """Return the bytes on the disk that are freed when all these images are gone."""
+        from engine.images.prune import freed
+
+        taken = {self.get(ref).id for ref in refs}
+        images = self.list()
+        kept = [image for image in images if image.id not in taken]
+        return freed(self._catalogue, kept, [image for image in images if image.id in taken])
+
     def lower_directories(self, image: Image) -> tuple[Path, ...]:
         """Return the layer directories, top first, as overlayfs wants them."""
         return tuple(self._catalogue.layers.directory(chain_id) for chain_id in reversed(image.layers))

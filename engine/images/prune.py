@@ -42,7 +42,7 @@ def plan(
             taken.append(Prunable(image, "unused" if image.references else "without a name"))
         else:
             kept.append(image)
-    return PrunePlan(tuple(taken), _freed(catalogue, kept, [item.image for item in taken]))
+    return PrunePlan(tuple(taken), freed(catalogue, kept, [item.image for item in taken]))
 
 
 def _has(image: Image, label: str) -> bool:
@@ -51,7 +51,7 @@ def _has(image: Image, label: str) -> bool:
     return found is not None and (not equals or found == value)
 
 
-def _freed(catalogue: Catalogue, kept: list[Image], taken: list[Image]) -> int:
+def freed(catalogue: Catalogue, kept: list[Image], taken: list[Image]) -> int:
     """Return the bytes of the layers and blobs that only the taken images have."""
 
     def needed(images: list[Image]) -> tuple[set[str], set[str]]:

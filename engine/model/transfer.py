@@ -18,6 +18,8 @@ class Phase(StrEnum):
     EXISTS = "Already exists"
     DOWNLOADING = "Downloading"
     RETRYING = "Retrying"
+    UNPACKING = "Unpacking"
+    VERIFYING = "Verifying"
     PULLED = "Pull complete"
     UPLOADING = "Pushing"
     MOUNTED = "Mounted from another repository"
@@ -30,7 +32,7 @@ ENDED = frozenset({Phase.EXISTS, Phase.PULLED, Phase.MOUNTED, Phase.PUSHED})
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """News of one layer.
+    """News of one layer. A layer is unpacked while it arrives; it is `UNPACKING` only when all of it is here.
 
     Attributes:
         layer: Twelve digits of its digest.

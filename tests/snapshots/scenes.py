@@ -10,13 +10,15 @@ from datetime import timedelta
 from pathlib import Path
 
 from textual.pilot import Pilot
-from textual.widgets import ContentSwitcher
+from textual.widgets import ContentSwitcher, Input
 
-from tests.fakes import NOW, FakeBackend, a_usage, eight
+from engine.model.transfer import Phase
+from tests.fakes import NOW, FakeBackend, a_usage, eight, with_images
 from tuicon.app import Console
 from tuicon.config import Config
 from tuicon.messages import SnapshotTaken
 from tuicon.model.snapshot import HostTotals, Snapshot
+from tuicon.model.transfers import LayerProgress, State, TransferProgress
 from tuicon.screens.browser import LayerBrowser
 from tuicon.screens.detail import Detail
 from tuicon.widgets.file_table import FileTable
@@ -56,6 +58,7 @@ class Scene:
     theme: str = "tuicon-dark"
     backend: Callable[[], FakeBackend] = eight
     tab: str = "logs"
+    transfers: tuple[TransferProgress, ...] = ()
 
     def app(self) -> SceneConsole:
         """Return the console of the scene."""
@@ -70,11 +73,16 @@ class Scene:
             return
         while not app.main.is_mounted:
             await pilot.pause(0.01)
+        app.main.transfers.list = lambda: self.transfers  # type: ignore[method-assign]
         await _show(pilot, app)
         app.main.query_one(Detail).tab = self.tab
         for key in self.keys:
             await pilot.press(key)
             await _read(pilot)
+            await app.workers.wait_for_complete()  # what a key asked for is there before the next
+        app.main.show_transfers()
+        for box in app.screen.query(Input):
+            box.cursor_blink = False
         await pilot.pause(0.3)
         await pilot.wait_for_scheduled_animations()
 
@@ -114,6 +122,30 @@ def _nobody() -> FakeBackend:
 
 
 INSIDE = ("2", "enter")
+
+
+_MIB = 1 << 20
+_LAYERS = (
+    LayerProgress("9b18e9b68314", Phase.EXISTS, 29 * _MIB, 29 * _MIB),
+    LayerProgress("a1d0c7532777", Phase.DOWNLOADING, 61 * _MIB, 148 * _MIB, 11.3 * _MIB),
+    LayerProgress("3c7d0c9f1b0e", Phase.UNPACKING, 30 * _MIB, 31 * _MIB),
+    LayerProgress("7f2a64d8be57", Phase.VERIFYING, 8 * _MIB, 8 * _MIB),
+    LayerProgress("0ec8b1a3f942", Phase.RETRYING, 2 * _MIB, 17 * _MIB, 0.0, "registry.example.com cut the connection"),
+    LayerProgress("5d20c808ce19", Phase.WAITING, 0, 4 * _MIB),
+)
+_TRANSFERS = (
+    TransferProgress(
+        "3", "pull", "registry.example.com/shop/web:2.5.0", State.RUNNING, "", 9.0, _LAYERS, 101 * _MIB, 208 * _MIB,
+        11.3 * _MIB,
+    ),
+    TransferProgress("2", "push", "registry.example.com/shop/worker:2.4.0", State.DONE, "done", 4.0),
+    TransferProgress(
+        "1", "pull", "ghcr.io/acme/private:1", State.FAILED,
+        "ghcr.io denies access to acme/private (log in: tuicon login ghcr.io)", 1.0,
+    ),
+)  # fmt: skip
+
+
 SCENES = (
     Scene("main-160", (160, 44)),
     Scene("main-120", (120, 40)),
@@ -133,6 +165,15 @@ SCENES = (
     Scene("layers-80", (80, 24), keys=(*INSIDE, "tab", "f", "c", "j", "j")),
     Scene("advice-120", (120, 40), keys=(*INSIDE, "tab", "left_square_bracket")),
     Scene("high-contrast-120", (120, 40), theme="tuicon-high-contrast", tab="graphs"),
+    Scene("images-160", (160, 50), keys=("2", "j"), backend=with_images, transfers=_TRANSFERS),
+    Scene("images-80", (80, 24), keys=("2", "j"), backend=with_images),
+    Scene("image-history-120", (120, 40), keys=("2",), backend=with_images, tab="history"),
+    Scene("transfers-120", (120, 36), keys=("b",), backend=with_images, transfers=_TRANSFERS),
+    Scene("transfers-80", (80, 24), keys=("b",), backend=with_images, transfers=_TRANSFERS),
+    Scene("pull-80", (80, 24), keys=("2", "p", *"shop/Web:1"), backend=with_images),
+    Scene("search-120", (120, 36), keys=("2", "f", *"nginx", "enter", "enter"), backend=with_images),
+    Scene("prune-80", (80, 24), keys=("2", "D", "a"), backend=with_images),
+    Scene("run-80", (80, 24), keys=("2", "n"), backend=with_images),
     Scene("light-120", (120, 40), theme="tuicon-light", tab="graphs"),
 )
 

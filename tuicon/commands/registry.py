@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from engine.model.container import Container
+from engine.model.image import Image
 from engine.model.status import Status
 
 SAFE, DISRUPTIVE, DESTRUCTIVE = "safe", "disruptive", "destructive"
@@ -28,6 +29,11 @@ class Context(Protocol):
         ...
 
     @property
+    def chosen_images(self) -> tuple[Image, ...]:
+        """The marked images, else the one under the cursor, when their list is in use."""
+        ...
+
+    @property
     def selected(self) -> str:
         """The key of the row under the cursor, in whichever list is in use."""
         ...
@@ -46,6 +52,7 @@ class Command:
         pane: The list it belongs to; empty for all.
         available: Returns why it cannot be done now, or an empty string.
         in_footer: Whether the footer shows it.
+        anywhere: Whether the palette offers it in the other lists too; its keys stay its list's.
     """
 
     id: str
@@ -56,6 +63,7 @@ class Command:
     pane: str = _EVERYWHERE
     available: Callable[[Context], str] = lambda _context: ""
     in_footer: bool = False
+    anywhere: bool = False
 
 
 def _needs(fits: Callable[[Container], bool], why: str) -> Callable[[Context], str]:
@@ -75,6 +83,14 @@ _any = _needs(lambda _container: True, "")
 
 def _row(context: Context) -> str:
     return "" if context.selected else "nothing is selected"
+
+
+def _image(context: Context) -> str:
+    return "" if context.chosen_images else "no image is selected"
+
+
+def _one_image(context: Context) -> str:
+    return "several images are marked" if len(context.chosen_images) > 1 else _image(context)
 
 
 COMMANDS: tuple[Command, ...] = (
@@ -141,6 +157,45 @@ COMMANDS: tuple[Command, ...] = (
         in_footer=True,
     ),
     Command("kill", "kill…", "Send the container a signal.", "K", DESTRUCTIVE, CONTAINERS, _alive),
+    Command("pull", "pull", "Pull an image from a registry.", "p", SAFE, IMAGES, in_footer=True, anywhere=True),
+    Command("push", "push", "Push the image to a registry.", "P", DISRUPTIVE, IMAGES, _one_image, in_footer=True),
+    Command(
+        "search",
+        "search",
+        "Look for images in a registry, and for their tags.",
+        "f",
+        SAFE,
+        IMAGES,
+        in_footer=True,
+        anywhere=True,
+    ),
+    Command(
+        "newer", "newer?", "Ask the registry whether a newer image exists.", "u", SAFE, IMAGES, _image, in_footer=True
+    ),
+    Command(
+        "newer_all",
+        "newer? (all)",
+        "Ask for newer images of all that came from a registry.",
+        "U",
+        SAFE,
+        IMAGES,
+        anywhere=True,
+    ),
+    Command("tag", "tag", "Give the image one more name.", "t", SAFE, IMAGES, _one_image),
+    Command("save", "save", "Write the images into an archive.", "s", SAFE, IMAGES, _image),
+    Command("load", "load", "Load images from an archive.", "L", SAFE, IMAGES, anywhere=True),
+    Command(
+        "prune",
+        "prune",
+        "Remove images without a name or use; shows first what goes.",
+        "D",
+        DESTRUCTIVE,
+        IMAGES,
+        in_footer=True,
+        anywhere=True,
+    ),
+    Command("login", "log in", "Log in to a registry.", "o", SAFE, IMAGES, anywhere=True),
+    Command("logout", "log out", "Forget the credentials of a registry.", "O", DISRUPTIVE, IMAGES, anywhere=True),
     Command(
         "remove",
         "remove",
@@ -152,7 +207,8 @@ COMMANDS: tuple[Command, ...] = (
         in_footer=True,
     ),
     Command("rename", "rename", "Give the container another name.", "R", SAFE, CONTAINERS, _any),
-    Command("new", "new", "Run a new container.", "n", SAFE, _EVERYWHERE),
+    Command("new", "new", "Run a new container, of the image that is selected.", "n", SAFE, _EVERYWHERE),
+    Command("transfers", "transfers", "Show what is being pulled, pushed, saved and loaded.", "b", SAFE, _EVERYWHERE),
     Command("undo", "undo retune", "Take back the last change of limits.", "u", SAFE, CONTAINERS),
     Command("inspect", "inspect", "Show all that is known of what is selected.", "i", SAFE, _EVERYWHERE, _row),
     Command(
@@ -197,8 +253,5 @@ def help_groups(keys: dict[str, str]) -> tuple[tuple[str, tuple[tuple[str, str],
         )
 
     return (
-        ("Containers", lines(CONTAINERS)),
-        ("Images", lines(IMAGES)),
-        ("Everywhere", lines(_EVERYWHERE)),
-        ("Moving", MOVES),
-    )
+        ("Containers", lines(CONTAINERS)), ("Images", lines(IMAGES)), ("Everywhere", lines(_EVERYWHERE)), ("Moving", MOVES),
+    )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from rich.text import Text
@@ -13,6 +13,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
+from engine.errors import EngineError
+
 _CSS = """
 {name} {{ align: center middle; }}
 {name} > .dialog {{
@@ -20,7 +22,7 @@ _CSS = """
     border: round $primary; background: $surface; padding: 1 2;
 }}
 {name} .keys {{ color: $text-muted; margin-top: 1; }}
-{name} Input, {name} OptionList {{ width: 60; max-width: 100%; }}
+{name} Input, {name} OptionList, {name} #prompt-check {{ width: 60; max-width: 100%; }}
 """
 
 
@@ -31,7 +33,9 @@ class Confirm(ModalScreen[bool]):
         Binding("y,enter", "answer(True)", "yes"),
         Binding("n,escape,q", "answer(False)", "no"),
     ]
-    DEFAULT_CSS = _CSS.format(name="Confirm") + "Confirm > .dialog { border: round $error; }"
+    DEFAULT_CSS = (
+        _CSS.format(name="Confirm") + "Confirm > .dialog { border: round $error; } Confirm Label { max-width: 100%; }"
+    )
 
     def __init__(self, question: str, consequences: Sequence[str]) -> None:
         super().__init__()
@@ -58,8 +62,19 @@ class Prompt(ModalScreen[str | None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "cancel")]
     DEFAULT_CSS = _CSS.format(name="Prompt")
 
-    def __init__(self, title: str, value: str = "", placeholder: str = "") -> None:
+    def __init__(
+        self, title: str, value: str = "", placeholder: str = "", check: Callable[[str], str] | None = None
+    ) -> None:
+        """Make the dialog.
+
+        Args:
+            title: What is asked.
+            value: What stands there at first.
+            placeholder: What is shown while nothing does.
+            check: Returns what is understood, shown while it is typed, or raises an EngineError.
+        """
         super().__init__()
+        self._check = check
         self._title = title
         self._value = value
         self._placeholder = placeholder
@@ -69,11 +84,31 @@ class Prompt(ModalScreen[str | None]):
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = self._title
             yield Input(self._value, placeholder=self._placeholder)
+            if self._check:
+                yield Static(id="prompt-check")
             yield Static("enter take   esc cancel", classes="keys")
 
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Check while it is typed."""
+        if self._check:
+            self._is_fine(event.value)
+
+    def _is_fine(self, text: str) -> bool:
+        if not self._check:
+            return True
+        colors = self.app.theme_variables
+        line = self.query_one("#prompt-check", Static)
+        try:
+            line.update(Text(f"→ {self._check(text.strip())}" if text.strip() else "", colors["success"]))
+        except EngineError as error:
+            line.update(Text(str(error), colors["error"]))
+            return False
+        return bool(text.strip())
+
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Answer."""
-        self.dismiss(event.value)
+        """Answer, or go on showing what is wrong."""
+        if self._is_fine(event.value):
+            self.dismiss(event.value.strip())
 
     def action_cancel(self) -> None:
         """Call it off."""

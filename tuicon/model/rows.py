@@ -77,9 +77,6 @@ def container_columns(width: int) -> tuple[Column, ...]:
     return tuple(columns)
 
 
-IMAGE_COLUMNS = (
-    Column("name", "IMAGE", None), Column("id", "ID", 12), Column("size", "SIZE", 8, "right"), Column("age", "MADE", 5, "right"),
-)  # fmt: skip
 NETWORK_COLUMNS = (
     Column("name", "NETWORK", None), Column("driver", "DRIVER", 8), Column("subnet", "SUBNET", 18), Column("members", "USED", 4, "right"),
 )  # fmt: skip
@@ -159,19 +156,6 @@ def _age_cell(container: Container, now: datetime) -> Cell:
 
 def _short_image(reference: str) -> str:
     return reference.removeprefix("docker.io/library/").removeprefix("docker.io/").removesuffix(":latest")
-
-
-def image_rows(snapshot: Snapshot) -> tuple[Row, ...]:
-    """Return a row for each image."""
-    used = {container.image_id for container in snapshot.containers}
-    rows = []
-    for image in snapshot.images:
-        name = ", ".join(_short_image(reference) for reference in image.references) or "<none>"
-        age = units.short_duration((snapshot.taken_at - image.created_at).total_seconds()) if image.created_at else ""
-        style = "" if image.id in used else "muted"
-        size = Cell(units.short_size(image.size), sort=float(image.size))
-        rows.append(Row(image.id, (Cell(name, style), Cell(image.short_id, "muted"), size, Cell(age, "muted"))))
-    return tuple(rows)
 
 
 def network_rows(snapshot: Snapshot) -> tuple[Row, ...]:

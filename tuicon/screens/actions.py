@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 from textual.screen import Screen
 
 from engine.errors import EngineError
-from engine.model.container import Container, ContainerSpec, ExecSpec
+from engine.model.container import Container, ExecSpec
 from engine.model.limits import Limits, LimitsChanged
 from engine.model.status import Status
 from tuicon import terminal
 from tuicon.backend import Backend
 from tuicon.commands.registry import COMMANDS, Command
 from tuicon.dialogs.ask import Choose, Confirm, Prompt
-from tuicon.dialogs.run import RunForm
 from tuicon.messages import OperationFailed, OperationFinished
 from tuicon.screens.browser import LayerBrowser
 from tuicon.screens.scan import ScanScreen
@@ -106,7 +105,6 @@ class Actions(Screen[None]):
             return
         key, pane = self.selected, self.pane
         calls: dict[str, Callable[[], object]] = {
-            "images": partial(self.backend.images.remove, key, force=True),
             "networks": partial(self.backend.networks.remove, key),
             "volumes": partial(self.backend.volumes.remove, key),
         }
@@ -133,9 +131,6 @@ class Actions(Screen[None]):
         self.app.push_screen(Confirm(f"Remove {what}?", lines), remove)
 
     def _name_of(self, key: str) -> str:
-        for image in self.snapshot.images:
-            if image.id == key:
-                return image.references[0] if image.references else image.short_id
         return next((network.name for network in self.snapshot.networks if network.id == key), key)
 
     def do_rename(self) -> None:
@@ -151,16 +146,6 @@ class Actions(Screen[None]):
     def do_layers(self) -> None:
         """Look inside the image."""
         self.app.push_screen(LayerBrowser(self.backend, self.selected, self._name_of(self.selected), self.keys))
-
-    def do_new(self) -> None:
-        """Ask for an image and a command, and run it."""
-
-        def run(spec: ContainerSpec | None) -> None:
-            if spec:
-                self.operate(f"run {spec.image}", partial(self.backend.containers.run, spec))
-
-        image = next((reference for image in self.snapshot.images for reference in image.references), "")
-        self.app.push_screen(RunForm(image), run)
 
     def do_exec(self) -> None:
         """Hand the terminal to a shell in the container, and come back."""

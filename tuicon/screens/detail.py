@@ -17,9 +17,11 @@ from textual.widgets import ContentSwitcher, Static
 
 from engine.errors import EngineError
 from engine.model.container import Container, LogEntry, Process
+from engine.model.image import Image
+from engine.model.transfer import HistoryStep
 from engine.model.usage import Usage
 from tuicon.backend import Backend
-from tuicon.model import tuning, units
+from tuicon.model import images, tuning, units
 from tuicon.model.history import History
 from tuicon.model.ports import ports_text
 from tuicon.model.rows import Cell, Column, Row
@@ -32,7 +34,7 @@ from tuicon.widgets.table import RecordTable
 
 TABS = {
     "containers": ("logs", "graphs", "limits", "processes", "inspect"),
-    "images": ("inspect",),
+    "images": ("info", "history", "usage", "inspect"),
     "networks": ("inspect",),
     "volumes": ("inspect",),
 }
@@ -66,6 +68,7 @@ class Detail(Vertical):
         self._snapshot = Snapshot()
         self._incoming: deque[LogEntry] = deque()
         self._stop_logs = threading.Event()
+        self._steps: tuple[str, tuple[HistoryStep, ...]] | None = None
 
     def compose(self) -> ComposeResult:
         """Lay out."""
@@ -79,10 +82,13 @@ class Detail(Vertical):
                 yield Chart("Network", "B/s", id="chart-net").add_class("second")
             yield Static("", id="limits")
             yield RecordTable(id="processes", empty="no processes")
-            yield DocumentView(id="inspect")
+            for name in ("info", "history", "usage", "inspect"):
+                yield DocumentView(id=name)
 
     def on_mount(self) -> None:
         """Begin to take what the log reader brings."""
+        for name in ("info", "history", "usage"):
+            self.query_one(f"#{name}", DocumentView).wrap = True
         self.set_interval(0.1, self._drain)
         self.set_interval(2.0, self._refresh_tab)
         self._show_tabs()
@@ -151,6 +157,9 @@ class Detail(Vertical):
         if container is not None:
             ports = ports_text(container.ports)
             return f"{container.name}  {ports}" if ports else container.name
+        image = self._image
+        if image is not None:
+            return images.name_of(image)
         return self._key[:19] if self._key else ""
 
     def _follow_logs(self, container: Container | None) -> None:
@@ -226,6 +235,8 @@ class Detail(Vertical):
             self._load_processes(self._key)
         elif current == "inspect":
             self._load_inspect(self._pane, self._key)
+        elif self._pane == "images":
+            self._show_image(self._image)
         elif self._pane == "containers":
             container = self._snapshot.container(self._key)
             if container is not None:
@@ -244,6 +255,37 @@ class Detail(Vertical):
             self.query_one("#processes", RecordTable).show(
                 _PROCESS_COLUMNS, [_process_row(process) for process in found]
             )
+
+    @property
+    def _image(self) -> Image | None:
+        if self._pane != "images":
+            return None
+        return next((image for image in self._snapshot.images if image.id == self._key), None)
+
+    def _show_image(self, image: Image | None) -> None:
+        if image is None:
+            return
+        now = self._snapshot.taken_at
+        self.query_one("#info", DocumentView).show_text(image.id, images.info_text(image, now))
+        if self._steps is None or self._steps[0] != image.id:
+            self._load_history(image.id)
+            return
+        steps = self._steps[1]
+        sizes = {step.layer: step.size for step in steps if step.layer}
+        self.query_one("#history", DocumentView).show_text(image.id, images.history_text(steps, now))
+        self.query_one("#usage", DocumentView).show_text(image.id, images.usage_text(image, self._snapshot, sizes))
+
+    @work(thread=True, exclusive=True, group="detail", exit_on_error=False)
+    def _load_history(self, image_id: str) -> None:
+        try:
+            found = self._backend.images.history(image_id)
+        except (EngineError, OSError):
+            return  # it has gone, or the next look may have more luck
+        self.app.call_from_thread(self._take_history, image_id, found)
+
+    def _take_history(self, image_id: str, found: tuple[HistoryStep, ...]) -> None:
+        self._steps = (image_id, found)
+        self._show_image(self._image)
 
     @work(thread=True, exclusive=True, group="detail", exit_on_error=False)
     def _load_inspect(self, pane: str, key: str) -> None:

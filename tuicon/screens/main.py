@@ -12,26 +12,28 @@ from textual.reactive import reactive
 from textual.widgets import Footer, Input
 
 from engine.model.container import Container
+from engine.model.image import Image
 from engine.model.limits import Limits, LimitsChanged
 from tuicon.backend import Backend
 from tuicon.commands.registry import BY_ID, COMMANDS, Command, help_groups
-from tuicon.dialogs.ask import Help
+from tuicon.dialogs.ask import Confirm, Help
 from tuicon.dialogs.retune import Retune, Target
 from tuicon.messages import OperationFailed, OperationFinished, SnapshotTaken
-from tuicon.model import rows, tuning
+from tuicon.model import images, rows, tuning
 from tuicon.model.history import History
 from tuicon.model.rows import Column, Row
 from tuicon.model.snapshot import Snapshot
-from tuicon.screens.actions import Actions
 from tuicon.screens.detail import Detail
+from tuicon.screens.image_actions import ImageActions
 from tuicon.widgets.host_bar import HostBar
 from tuicon.widgets.log_view import LogView
 from tuicon.widgets.table import RecordTable
+from tuicon.widgets.transfer_strip import TransferStrip
 
 PANES = ("containers", "images", "networks", "volumes")
 
 
-class MainScreen(Actions):
+class MainScreen(ImageActions):
     """Owns the snapshot, the filter and the selection; binds them down, turns commands into operations."""
 
     CSS_PATH = "main.tcss"
@@ -68,6 +70,7 @@ class MainScreen(Actions):
         self.backend = backend
         self.keys = keys or {}
         self._history = History()
+        self._wanted = ""
 
     def compose(self) -> ComposeResult:
         """Lay out."""
@@ -80,6 +83,7 @@ class MainScreen(Actions):
                     yield table
             yield Detail(self.backend, self._history)
         yield Input(id="filter", placeholder="filter: words, !not; enter keeps it, esc drops it")
+        yield TransferStrip(id="transfers")
         yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
@@ -109,6 +113,15 @@ class MainScreen(Actions):
         wanted = table.marked or {table.cursor_key}
         return tuple(container for container in self.snapshot.containers if container.id in wanted)
 
+    @property
+    def chosen_images(self) -> tuple[Image, ...]:  # type: ignore[override]
+        """The marked images, else the one under the cursor."""
+        if self.pane != "images" or not self.is_mounted:
+            return ()
+        table = self.table
+        wanted = table.marked or {table.cursor_key}
+        return tuple(image for image in self.snapshot.images if image.id in wanted)
+
     def on_snapshot_taken(self, message: SnapshotTaken) -> None:
         """Take a new snapshot."""
         self._history.add(message.snapshot.usages)
@@ -119,6 +132,7 @@ class MainScreen(Actions):
         """Bind the snapshot down."""
         self.query_one(HostBar).snapshot = snapshot
         self._show_lists()
+        self._jump()
         self._show_detail()
         if isinstance(self.app.screen, Retune):
             self.app.screen.show_usage(snapshot.usages.get(self.app.screen.container_id))
@@ -144,9 +158,24 @@ class MainScreen(Actions):
         table = self.query_one("#containers", RecordTable)
         columns = rows.container_columns(table.size.width or 60)
         self._fill("containers", columns, rows.container_rows(snapshot, self._history, columns))
-        self._fill("images", rows.IMAGE_COLUMNS, rows.image_rows(snapshot))
+        self._fill_images()
         self._fill("networks", rows.NETWORK_COLUMNS, rows.network_rows(snapshot))
         self._fill("volumes", rows.VOLUME_COLUMNS, rows.volume_rows(snapshot))
+
+    def _fill_images(self) -> None:
+        columns = images.image_columns(self.query_one("#images", RecordTable).size.width or 60)
+        self._fill("images", columns, images.image_rows(self.snapshot, columns, self.newer))
+
+    def show_marks(self) -> None:
+        """Show anew which images have newer ones."""
+        self._fill_images()
+
+    def _jump(self) -> None:
+        """Put the cursor on a container that was asked for, once it is there."""
+        if self._wanted and self.snapshot.container(self._wanted):
+            table = self.query_one("#containers", RecordTable)
+            table.focus()
+            table.cursor_key, self._wanted = self._wanted, ""
 
     def _fill(self, name: str, columns: tuple[Column, ...], found: tuple[Row, ...]) -> None:
         table = self.query_one(f"#{name}", RecordTable)
@@ -157,7 +186,7 @@ class MainScreen(Actions):
         if name == self.pane and self.pattern:
             shown = tuple(row for row in shown if rows.matches(row, self.pattern))
         if name == self.pane and self.sort_by:
-            by_number = self.sort_by in ("cpu", "memory", "io", "net", "pids", "size", "members")
+            by_number = self.sort_by in ("cpu", "memory", "io", "net", "pids", "size", "members", "used")
             shown = rows.ordered(shown, columns, self.sort_by, is_reversed=by_number)
         table.sorted_by = self.sort_by if name == self.pane else ""
         table.show(columns, shown)
@@ -211,7 +240,7 @@ class MainScreen(Actions):
 
     def reason(self, command: Command) -> str:
         """Return why a command cannot be done now; empty when it can."""
-        if command.pane and command.pane != self.pane:
+        if command.pane and command.pane != self.pane and not command.anywhere:
             return f"this is for {command.pane}"
         return command.available(self)
 
@@ -319,7 +348,7 @@ class MainScreen(Actions):
 
     def do_sort(self) -> None:
         """Sort by the next column."""
-        columns = {"containers": rows.container_columns(self.table.size.width), "images": rows.IMAGE_COLUMNS,
+        columns = {"containers": rows.container_columns(self.table.size.width), "images": images.image_columns(self.table.size.width),
             "networks": rows.NETWORK_COLUMNS, "volumes": rows.VOLUME_COLUMNS}[self.pane]  # fmt: skip
         ids = ["", *(column.id for column in columns)]
         self.sort_by = ids[(ids.index(self.sort_by) + 1) % len(ids)] if self.sort_by in ids else ""
@@ -343,8 +372,14 @@ class MainScreen(Actions):
         self.app.action_command_palette()
 
     def do_quit(self) -> None:
-        """Leave."""
-        self.app.exit(0)
+        """Leave; what is being transferred is called off, after a question."""
+        count = self.transfers.active
+        if not count:
+            self.app.exit(0)
+            return
+        what = "The transfer that goes on is" if count == 1 else f"The {count} transfers that go on are"
+        question = Confirm("Leave?", (f"{what} called off, and nothing of it is left",))
+        self.app.push_screen(question, lambda yes: self.app.exit(0) if yes else None)
 
     # -- retuning ----------------------------------------------------------------------------------
 
@@ -370,6 +405,11 @@ class MainScreen(Actions):
                 self._retune.changed(message.result.before, message.result.after, is_undo=is_undo)
             if is_undo:
                 self.notify("The limits are as they were", timeout=2)
+        elif message.title.startswith("run ") and isinstance(message.result, Container):
+            self._wanted = message.result.id
+            self._jump()
+        else:
+            self.took(message.result)
 
     def on_operation_failed(self, message: OperationFailed) -> None:
         """Say what went wrong, and show the knobs as they are."""

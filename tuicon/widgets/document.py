@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from engine.model.container import LogEntry
 from tuicon.model.snapshot import EPOCH
 from tuicon.widgets.log_view import LogView
@@ -9,6 +11,8 @@ from tuicon.widgets.log_view import LogView
 
 class DocumentView(LogView):
     """Shows one text at a time; keeps the place when the same text is shown again."""
+
+    _follows: ClassVar[bool] = False
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's word
         super().__init__(id=id)
@@ -23,6 +27,5 @@ class DocumentView(LogView):
         offset = self.scroll_offset.y if title == self._title else 0
         self._title, self._text = title, text
         self.clear()
-        self.following = False
         self.append([LogEntry(EPOCH, "stdout", line) for line in text.splitlines()])
         self.scroll_to(y=offset, animate=False, force=True)

@@ -67,6 +67,7 @@ class LogView(ScrollView, can_focus=True):
         & > .log--empty { color: $muted; }
     }
     """
+    _follows: ClassVar[bool] = True
     wrap: reactive[bool] = reactive(default=False)
     timestamps: reactive[bool] = reactive(default=False)
     following: reactive[bool] = reactive(default=True)
@@ -105,7 +106,7 @@ class LogView(ScrollView, can_focus=True):
         self._texts.clear()
         self._lines = []
         self._match, self._widest = -1, 0
-        self.following = True
+        self.following = self._follows
         self._resize()
 
     def append(self, entries: Sequence[LogEntry]) -> None:
@@ -140,7 +141,7 @@ class LogView(ScrollView, can_focus=True):
         self._lines = [line for place in range(len(self._texts)) for line in self._lines_of(place)]
 
     def _resize(self) -> None:
-        width = self.size.width if self.wrap else self._widest + self._stamp_width() + 1
+        width = 1 if self.wrap else self._widest + self._stamp_width() + 1
         self.virtual_size = Size(width, max(1, len(self._lines)))
         if self.following:
             self.scroll_end(animate=False, force=True, x_axis=False)

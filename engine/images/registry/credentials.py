@@ -68,6 +68,14 @@ class CredentialStore:
         path = Path(named) if named else Path(runtime) / "containers/auth.json"
         return _stored(_read(path), registry, path)
 
+    def servers(self) -> tuple[str, ...]:
+        """Return the keys under which credentials are kept, by the file or by a helper.
+
+        Raises:
+            InvalidArgument: The file is malformed.
+        """
+        return tuple(_read(self.path).get("auths") or {})
+
     def put(self, registry: str, credentials: Credentials) -> str:
         """Keep credentials; return the path of the file, or "" when a helper keeps them.
 

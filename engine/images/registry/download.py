@@ -77,13 +77,15 @@ class Download:
         self._position += len(data)
         self._hasher.update(data)
         if data:
-            self._tell(Phase.DOWNLOADING)
+            is_here = self._position <= self._have or self._position == self._descriptor.size
+            self._tell(Phase.UNPACKING if is_here else Phase.DOWNLOADING)
         return data
 
     def finish(self) -> Descriptor:
         """Read the rest, check digest and size, and keep the blob."""
         while self.read(_CHUNK):
             pass
+        self._tell(Phase.VERIFYING)
         digest = self._descriptor.digest
         if self._position != self._descriptor.size or f"sha256:{self._hasher.hexdigest()}" != digest:
             raise self._wrong()

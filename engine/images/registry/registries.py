@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
-from engine.errors import EngineError, ImageError, InvalidArgument, NotAuthorized, NotFound, RegistryError, StoreError
+from engine.errors import (
+    Cancelled,
+    EngineError,
+    ImageError,
+    InvalidArgument,
+    NotAuthorized,
+    NotFound,
+    RegistryError,
+    StoreError,
+)
 from engine.images.catalogue import Catalogue
 from engine.images.registry import pull as pulling
 from engine.images.registry import push as pushing
 from engine.images.registry.client import Client
 from engine.images.registry.config import Endpoint, RegistryConfig
 from engine.images.registry.credentials import Credentials, CredentialStore
+from engine.images.registry.transport import Stopped
 from engine.model.transfer import (
     Progress,
     Pulled,
@@ -33,6 +44,7 @@ from engine.store.journal import Journal
 
 _HUB_INDEX = Endpoint("index.docker.io", "", "docker.io")
 _MOST_RESULTS = 100
+_LOOKS_EVERY = 0.1
 
 
 def _ignore(_: Progress) -> None:
@@ -47,8 +59,9 @@ class Registries:
         self._journal = journal
 
     def pull(
-        self, reference: str, *, platform: str = "", options: RegistryOptions | None = None, watch: Watch = _ignore
-    ) -> Pulled:
+        self, reference: str, *, platform: str = "", options: RegistryOptions | None = None, watch: Watch = _ignore,
+        stop: threading.Event | None = None,
+    ) -> Pulled:  # fmt: skip
         """Pull an image: from its mirrors if it has any, else from its registry; only what is missing is fetched.
 
         Args:
@@ -56,8 +69,10 @@ class Registries:
             platform: "[os/]architecture[/variant]"; "" for this machine's.
             options: What to do otherwise than the machine's files say.
             watch: Is told of each layer's progress, from several threads.
+            stop: Set by another thread to call it off.
 
         Raises:
+            Cancelled: It was called off; what had arrived is collected.
             NotFound: There is no such image.
             ImageError: It is damaged, hostile, no image, or not for the platform; nothing is kept that counts.
             RegistryError: No place gives it. What has arrived is kept for the next pull until the store is collected.
@@ -68,22 +83,32 @@ class Registries:
         places = RegistryConfig(options).endpoints(parsed)
         for endpoint in places:
             try:
-                with self._client(endpoint, options) as client:
+                with self._client(endpoint, options, stop) as client:
                     pulled = pulling.pull(self._catalogue, client, parsed, wanted, watch)
                 break
             except (RegistryError, NotFound):
                 if not endpoint.is_mirror:
                     raise
-            except (ImageError, StoreError):
+            except (ImageError, StoreError, Cancelled):
                 self._catalogue.collect()
                 raise
         self._journal.append("image", "pull", pulled.image.id, pulled.reference)
         return pulled
 
-    def push(self, reference: str, *, options: RegistryOptions | None = None, watch: Watch = _ignore) -> Pushed:
+    def push(
+        self, reference: str, *, options: RegistryOptions | None = None, watch: Watch = _ignore,
+        stop: threading.Event | None = None,
+    ) -> Pushed:  # fmt: skip
         """Push an image to the registry that its reference names.
 
+        Args:
+            reference: A tag.
+            options: What to do otherwise than the machine's files say.
+            watch: Is told of each blob's progress, from several threads.
+            stop: Set by another thread to call it off.
+
         Raises:
+            Cancelled: It was called off; the registry has no manifest of it.
             NotFound: There is no such image here.
             RegistryError: The registry refuses or fails.
         """
@@ -91,7 +116,7 @@ class Registries:
         if parsed.digest:
             raise InvalidArgument("an image is pushed under a tag, not under a digest")
         image = self._catalogue.get(str(parsed))
-        with self._client(RegistryConfig(options).origin(parsed), options) as client:
+        with self._client(RegistryConfig(options).origin(parsed), options, stop) as client:
             pushed = pushing.push(self._catalogue, client, image, parsed, watch)
         called = f"{parsed.registry}/{parsed.repository}@{pushed.digest}"
         self._catalogue.save(replace(image, repo_digests=tuple(sorted({*image.repo_digests, called}))))
@@ -207,19 +232,51 @@ class Registries:
         """Forget the credentials of a registry; return whether there were any."""
         return CredentialStore().delete(registry_name(registry))
 
+    def accounts(self) -> tuple[str, ...]:
+        """Return the registries whose credentials are kept in docker's config.json."""
+        return tuple(sorted({registry_name(server) for server in CredentialStore().servers()}))
+
     @contextmanager
-    def _client(self, endpoint: Endpoint, options: RegistryOptions | None) -> Iterator[Client]:
+    def _client(
+        self, endpoint: Endpoint, options: RegistryOptions | None, stop: threading.Event | None = None
+    ) -> Iterator[Client]:
         """Yield a client that knows the endpoint's own credentials, and nobody else's."""
         given = options.credentials if options else None
         credentials = Credentials(*given) if given and not endpoint.is_mirror else None
         with Client(endpoint, credentials or CredentialStore().get(endpoint.account)) as client:
             try:
-                yield client
+                with _interrupted_by(stop, client):
+                    yield client
             except EngineError:
                 raise
+            except Stopped as error:
+                raise Cancelled("the transfer was called off") from error
             except BaseException:
                 client.transport.interrupt()
                 raise
+
+
+@contextmanager
+def _interrupted_by(stop: threading.Event | None, client: Client) -> Iterator[None]:
+    """End a client's transfers soon after an event is set, also those that wait for bytes."""
+    if stop is None:
+        yield
+        return
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.is_set():
+            if stop.wait(_LOOKS_EVERY):
+                client.transport.interrupt()
+                return
+
+    thread = threading.Thread(target=look, name="tuicon-stop", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def registry_name(text: str) -> str:
