@@ -213,6 +213,8 @@ def main() -> None:
         scratch.joinpath("docker").mkdir()
         bench_starts(scratch, rounds, stack)
     subprocess.run([sys.executable, "-m", "tests.bench_pull"], check=True, cwd=CHECKOUT)
+    print("\nOne pass of the sampler", flush=True)
+    subprocess.run([sys.executable, "-m", "tests.bench_sampler"], check=True, cwd=CHECKOUT)
     print("\nThe console", flush=True)
     subprocess.run([sys.executable, "-m", "tests.bench_console"], check=True, cwd=CHECKOUT)
 
