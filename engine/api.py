@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from engine.containers.containers import Containers
     from engine.containers.events import Events
     from engine.containers.launch import Launcher
+    from engine.containers.metrics import Metrics
     from engine.containers.records import Registry
     from engine.containers.system import System
     from engine.images.images import ImageStore
@@ -98,6 +99,12 @@ class Engine:
         from engine.containers.containers import Containers
 
         return Containers(self._paths, self._journal, self._registry, self, self._launcher)
+
+    def metrics(self) -> Metrics:
+        """Return the metrics of all containers, for Prometheus."""
+        from engine.containers.metrics import Metrics
+
+        return Metrics(self.containers)
 
     @cached_property
     def images(self) -> ImageStore:

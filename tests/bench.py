@@ -259,7 +259,7 @@ def main() -> None:
         scratch = Path(name)
         scratch.joinpath("docker").mkdir()
         bench_starts(scratch, rounds, stack)
-    for part in ("bench_memory", "bench_many", "bench_pull", "bench_inside"):
+    for part in ("bench_memory", "bench_many", "bench_pull", "bench_inside", "bench_sampler"):
         subprocess.run([sys.executable, "-m", f"tests.{part}"], check=True, cwd=CHECKOUT)
     print("\nThe console", flush=True)
     subprocess.run([sys.executable, "-m", "tests.bench_console"], check=True, cwd=CHECKOUT)

@@ -93,6 +93,32 @@ WantedBy=multi-user.target
 """
 
 
+def autotune_unit(program: str, root: str, run_root: str, rules: str) -> str:
+    """Return a systemd unit that moves limits by rules, beside that of `systemd_unit`.
+
+    Args:
+        program: The absolute path of the tuicon program.
+        root: The state root.
+        run_root: The volatile state root.
+        rules: The absolute path of the file with the rules.
+    """
+    command = f"{_quoted(program)} --root {_quoted(root)} --run-root {_quoted(run_root)} autotune {_quoted(rules)}"
+    return f"""[Unit]
+Description=Limits of the containers of tuicon in {root.replace("%", "%%")}, moved by rules
+After=local-fs.target
+RequiresMountsFor={_quoted(root)}
+
+[Service]
+ExecStart={command}
+Restart=on-failure
+RestartSec=10
+KillMode=process
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
 def _quoted(text: str) -> str:
     """Return text as one word of a unit file: systemd.syntax(7) escapes, and % and $ mean nothing."""
     plain = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")

@@ -39,11 +39,11 @@ class History:
         Raises:
             InvalidArgument: There is no such resolution.
         """
-        now = datetime.now(UTC)
-        step = step or finest(now - since)
+        now, known = datetime.now(UTC), self._registry.record(self._registry.resolve(ref))
+        step = step or finest(now - max(since, known.created_at))
         if step not in STEPS:
             raise InvalidArgument(f"the history has no resolution of {step} s: 1, 10 or 60")
-        path = self._paths.container(self._registry.resolve(ref)) / "history"
+        path = self._paths.container(known.id) / "history"
         found = ring.samples(str(path), step, int(since.timestamp()), int((until or now).timestamp()) + 1)
         return tuple(Sample(datetime.fromtimestamp(time, UTC), seconds, *values) for time, seconds, values in found)
 

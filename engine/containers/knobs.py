@@ -49,11 +49,16 @@ def _on_disks(rates: tuple[DeviceRate, ...], volumes: VolumeStore) -> tuple[Devi
     """Return rates by disk: one may be named by its path, by a path on it, by its number, or by a volume on it."""
     found: dict[str, int] = {}
     for rate in rates:
-        found[_disk(rate.device, volumes)] = rate.rate
+        found[disk(rate.device, volumes)] = rate.rate
     return tuple(DeviceRate(device, rate) for device, rate in found.items())
 
 
-def _disk(device: str, volumes: VolumeStore) -> str:
+def disk(device: str, volumes: VolumeStore) -> str:
+    """Return the disk that a path, a device, its number, or a volume's name stands for.
+
+    Raises:
+        InvalidArgument: There is none.
+    """
     path = device
     if "/" not in device and ":" not in device:
         try:

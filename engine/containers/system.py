@@ -92,6 +92,17 @@ class System:
 
         return systemd_unit(program, str(self._paths.root), str(self._paths.run))
 
+    def autotune_unit(self, program: str, rules: str) -> str:
+        """Return a systemd unit that moves limits by rules.
+
+        Args:
+            program: The absolute path of the tuicon program.
+            rules: The absolute path of the file with the rules.
+        """
+        from engine.containers.boot import autotune_unit
+
+        return autotune_unit(program, str(self._paths.root), str(self._paths.run), rules)
+
     def disk_usage(self) -> tuple[DiskUsage, ...]:
         """Return what images, containers and volumes occupy on the disk."""
         from engine.containers.disk import disk_usage

@@ -12,7 +12,8 @@ from typing import Any
 
 from engine.containers import trial as trials
 from engine.containers import ulimits as process_limits
-from engine.containers.knobs import checked, knobs
+from engine.containers.capacity import shortage
+from engine.containers.knobs import checked, disk, knobs
 from engine.containers.lifecycle import Lifecycle
 from engine.containers.records import Known, Registry, State
 from engine.errors import Conflict, EngineError, InvalidArgument
@@ -54,12 +55,20 @@ class Tuning:
         self._lifecycle = lifecycle
         self._volumes = volumes
 
+    def disk(self, name: str) -> str:
+        """Return the disk that a path, a device, or a volume's name stands for.
+
+        Raises:
+            InvalidArgument: There is none.
+        """
+        return disk(name, self._volumes)
+
     def knobs(self) -> tuple[Knob, ...]:
         """Return for each field of Limits whether this host can set it, and why not."""
         return knobs()
 
     def update(
-        self, ref: str, change: Wanted, *, force: bool = False, how: str = "update", seconds: float = 0.0
+        self, ref: str, change: Wanted, *, force: bool = False, how: str = "update", seconds: float = 0.0, why: str = ""
     ) -> LimitsChanged:
         """Change the limits of a container, in the kernel at once when it runs; all or nothing.
 
@@ -69,16 +78,23 @@ class Tuning:
             force: Whether to lower memory below what is in use, which may kill.
             how: What the history says of it.
             seconds: Above 0 puts it on trial: its monitor reverts it after that time unless it is confirmed.
+            why: A sentence for the journal.
 
         Raises:
             InvalidArgument: No kernel would take them.
             Conflict: The memory limit would be below what is in use, or a trial of a container that is not supervised.
             CgroupError: This kernel refuses them; nothing is changed.
         """
-        return self.update_all({ref: change}, force=force, how=how, seconds=seconds)[0]
+        return self.update_all({ref: change}, force=force, how=how, seconds=seconds, why=why)[0]
 
     def update_all(
-        self, changes: Mapping[str, Wanted], *, force: bool = False, how: str = "update", seconds: float = 0.0
+        self,
+        changes: Mapping[str, Wanted],
+        *,
+        force: bool = False,
+        how: str = "update",
+        seconds: float = 0.0,
+        why: str = "",
     ) -> tuple[LimitsChanged, ...]:
         """Change the limits of several containers in one step; when one is refused, none is changed.
 
@@ -87,6 +103,7 @@ class Tuning:
             force: As in `update`.
             how: What the history says of it.
             seconds: As in `update`.
+            why: A sentence for the journal.
         """
         wanted = {self._registry.resolve(ref): change for ref, change in changes.items()}
         with ExitStack() as locks:
@@ -99,7 +116,7 @@ class Tuning:
                 self._check_trials(plans)
                 self._apply(plans)
             for plan in plans if seconds <= 0 else ():
-                self._keep(plan, how)
+                self._keep(plan, how, why)
         return tuple(LimitsChanged(plan.known.record.id, plan.before, plan.after, seconds) for plan in plans)
 
     def _plan(self, container_id: str, change: Wanted, *, force: bool) -> _Plan:
@@ -152,14 +169,14 @@ class Tuning:
                 _group(plan.known.state).apply(_difference(plan.after, plan.before))
             raise
 
-    def _keep(self, plan: _Plan, how: str) -> None:
+    def _keep(self, plan: _Plan, how: str, why: str = "") -> None:
         """Store what is in force for the next start, and remember the change."""
         container_id = plan.known.record.id
         trials.drop(self._paths.running(container_id))
         records.save(self._paths.container(container_id) / "record.json", replace(plan.known.record, limits=plan.after))
         self._keep_config(container_id, plan.after)
         self._remember(plan, how)
-        self._journal_change(plan, how)
+        self._journal_change(plan, how, **({"why": why} if why else {}))
 
     def _keep_config(self, container_id: str, limits: Limits) -> None:
         """Keep config.json true: a monitor that starts its container again reads it."""
@@ -298,6 +315,12 @@ class Tuning:
                 refusal = str(error)
             found = _effective(_group(known.state), after) if known.state and not refusal else None
             yield Preview(known.record.id, known.record.name, before, after, found, refusal)
+
+    @staticmethod
+    def shortage(previews: tuple[Preview, ...]) -> str:
+        """Return why the previewed limits do not fit on this host together; empty when they do."""
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return shortage((preview.after for preview in previews), os.cpu_count() or 1, memory)
 
     def limit_processes(self, ref: str, wanted: tuple[Ulimit, ...]) -> None:
         """Set resource limits (ulimits) of a container: of its processes at once, and of those of later starts.

@@ -301,6 +301,9 @@ _IMAGE_VERBS: dict[str, tuple[str, Add]] = {
 _OTHER_VERBS: dict[str, tuple[str, Add]] = {
     "inspect": ("show all that is known of objects, as JSON", _inspect),
     "events": ("show what happens", _events),
+    "metrics": ("print metrics for Prometheus, or serve them", tuning_flags.metrics),
+    "profile": ("give containers the limits of a profile", tuning_flags.profile),
+    "autotune": ("move limits by rules", tuning_flags.autotune),
     "version": ("show versions", _json),
     "info": ("show the host and the engine", _json),
     "demo": ("start or remove three demo containers, or make their image", _demo),

@@ -133,10 +133,11 @@ class Readings:
 
     def _read_v1(self) -> Values:
         usage, used = self._number("cpu"), self._number("memory")
+        user = min(usage, self._slow["cpu_user_ns"])  # counted by ticks, so it can be ahead of the whole
         inactive, anon, file, swap, faults, major = self._memory_stat(used, _STAT_V1)
         periods, throttled, throttled_ns = self._flat("cpu_stat", _CPU_V1)
         values: Values = {
-            **self._slow, "cpu_ns": usage, "cpu_system_ns": max(0, usage - self._slow["cpu_user_ns"]),
+            **self._slow, "cpu_ns": usage, "cpu_user_ns": user, "cpu_system_ns": usage - user,
             "periods": periods, "throttled_periods": throttled, "throttled_ns": throttled_ns,
             "memory_usage_bytes": used, "memory_bytes": max(0, used - inactive), "memory_cache_bytes": file,
             "memory_anon_bytes": anon, "swap_bytes": swap, "faults": faults, "major_faults": major,
