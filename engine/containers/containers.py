@@ -386,7 +386,12 @@ class Containers:
                 wanted = resources.resources(after, block_device, before)
                 if after.cpuset_cpus is None and before.cpuset_cpus is not None:
                     wanted.setdefault("cpu", {})["cpus"] = f"0-{(os.cpu_count() or 1) - 1}"
-                self._lifecycle.group(container_id)[0].apply(wanted)
+                self.connections.limit(known, before, after)
+                try:
+                    self._lifecycle.group(container_id)[0].apply(wanted)
+                except BaseException:
+                    self.connections.limit(known, after, before)
+                    raise
             records.save(self._paths.container(container_id) / "record.json", replace(known.record, limits=after))
         self._journal.append("container", "update", container_id, known.record.name, **_difference(before, after))
         return LimitsChanged(container_id, before, after)

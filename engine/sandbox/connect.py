@@ -7,7 +7,7 @@ import json
 import os
 import socket
 
-from engine.linux import procfs, rtnetlink, syscalls
+from engine.linux import procfs, rtnetlink, syscalls, traffic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,17 @@ def attach(endpoint: Document, pid: int) -> None:
     )  # fmt: skip
     if endpoint.get("reflects"):
         rtnetlink.reflect(str(endpoint["host_interface"]))
+    rates: Document = endpoint.get("rates") or {}
+    if rates.get("in"):
+        traffic.limit_sending(str(endpoint["host_interface"]), int(rates["in"]))
+    if rates.get("out"):
+        traffic.limit_receiving(str(endpoint["host_interface"]), int(rates["out"]), str(endpoint["shaper"]))
+
+
+def detach(endpoint: Document) -> None:
+    """Delete what an endpoint has on the host beside its interface, which goes with the namespace."""
+    if endpoint.get("shaper"):
+        rtnetlink.delete_link(str(endpoint["shaper"]))
 
 
 def configure(endpoint: Document) -> None:

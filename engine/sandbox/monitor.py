@@ -14,8 +14,9 @@ import time
 
 from engine.linux import files, procfs, rtnetlink
 from engine.linux.cgroup import group as cgroups
-from engine.sandbox import protocol, spawn
+from engine.sandbox import connect, protocol, spawn
 from engine.sandbox.ports import Ports
+from engine.sandbox.resolver import Resolver
 from engine.sandbox.restart import RestartPolicy
 from engine.sandbox.spawn import StartFailure
 from engine.sandbox.streams import Streams
@@ -42,7 +43,8 @@ class Monitor:
         self._group: Group = cgroups.group_for(str(self._settings["cgroup"]))
         self._streams = Streams(self._settings, session)
         self._policy = RestartPolicy(self._settings.get("restart") or {})
-        self._ports = Ports(self._settings)
+        self._resolver = Resolver(self._settings, self._streams)
+        self._ports = Ports(self._settings, self._resolver)
         self._pid = 0
         self._lasted = 0.0
         self._end = (0, False)  # exit code of the last run, and whether it was killed for lack of memory
@@ -75,7 +77,7 @@ class Monitor:
         exit_code = 128 + number if number else os.WEXITSTATUS(status)
         oom_killed = self._group.oom_kills() > 0
         self._record_exit(exit_code, number, oom_killed, "")
-        self._close_ports()
+        self._leave_networks()
         self._remove_group()
         if oom_killed:
             self._journal("oom")
@@ -133,6 +135,7 @@ class Monitor:
 
     def _start(self) -> None:
         self._ports.hold()
+        self._resolver.listen()
         self._group.create()
         self._group.apply(self._config["linux"].get("resources") or {})
         has_terminal = bool(self._config["process"].get("terminal"))
@@ -164,6 +167,7 @@ class Monitor:
             "cgroup": {"version": self._group.version, "paths": self._group.paths},
             "endpoints": (self._settings.get("network") or {}).get("endpoints") or [], "restarts": self._policy.count,
             "name": self._settings["name"], "ports": self._ports.published,
+            "resolver": self._resolver.redirect,
         }  # fmt: skip
         self._record(state)
 
@@ -226,15 +230,17 @@ class Monitor:
         except OSError as error:
             self._journal("error", message=_sentence(error))
 
-    def _close_ports(self) -> None:
+    def _leave_networks(self) -> None:
         try:
             self._ports.close()
+            self._look_at_networks()
+            for endpoint in (self._settings.get("network") or {}).get("endpoints") or []:
+                connect.detach(endpoint)
         except OSError as error:
             self._journal("error", message=_sentence(error))
 
     def _clean_up(self) -> None:
-        self._close_ports()
-        self._look_at_networks()
+        self._leave_networks()
         leases: list[str] = self._settings.get("leases") or []
         for path in [*leases, *(str(self._settings[name]) for name in ("attach", "stopping", "networking", "state"))]:
             try:

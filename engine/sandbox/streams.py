@@ -16,6 +16,7 @@ from engine.sandbox.logfile import LogFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     Document = dict[str, Any]
@@ -71,6 +72,7 @@ class Streams:
         self._listener: socket.socket | None = None
         self._clients: dict[int, Client] = {}
         self._poll = select.poll()
+        self._watched: dict[int, Callable[[], None]] = {}
         if session is not None:
             self._add_client(session, is_first=True)
 
@@ -117,6 +119,16 @@ class Streams:
         bind_short(self._listener, path)
         self._listener.listen(16)
         self._poll.register(self._listener.fileno(), select.POLLIN)
+
+    def watch(self, fd: int, action: Callable[[], None]) -> None:
+        """Have something done whenever a descriptor can be read."""
+        self._watched[fd] = action
+        self._poll.register(fd, select.POLLIN)
+
+    def unwatch(self, fd: int) -> None:
+        """Forget a descriptor that was watched."""
+        del self._watched[fd]
+        self._poll.unregister(fd)
 
     def supervise(self, pid: int) -> int:
         """Move bytes until the process has ended; return its wait status."""
@@ -168,6 +180,9 @@ class Streams:
             self._listener.close()
 
     def _handle(self, fd: int, events: int) -> None:
+        if fd in self._watched:
+            self._watched[fd]()
+            return
         if fd in self._outputs:
             self._read_output(fd)
         if fd == self._stdin and events & (select.POLLOUT | select.POLLERR):

@@ -14,7 +14,7 @@ from tuicon.model.units import parse_size
 _RATES = ("device_read_bps", "device_write_bps", "device_read_iops", "device_write_iops", "blkio_weight_devices")
 _NAMES = ("cpus", "cpu_period", "cpu_quota", "cpu_shares", "cpuset_cpus", "cpuset_mems", "memory",
     "memory_reservation", "memory_swap", "memory_swappiness", "oom_kill_disable", "cpu_rt_period", "cpu_rt_runtime",
-    "pids", "blkio_weight")  # fmt: skip
+    "pids", "blkio_weight", "net_rate_in", "net_rate_out")  # fmt: skip
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +32,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--memory-swap", type=_size, metavar="SIZE", help="memory and swap together, -1 for unlimited swap"
     )
     group.add_argument("--pids-limit", type=int, dest="pids", metavar="N", help="number of tasks, -1 for unlimited")
+    group.add_argument("--net-rate-in", type=_size, metavar="RATE", help="bytes per second from each network (10m)")
+    group.add_argument("--net-rate-out", type=_size, metavar="RATE", help="bytes per second into each network")
     group.add_argument("--blkio-weight", type=int, metavar="N", help="relative I/O weight (10-1000)")
     group.add_argument("--blkio-weight-device", action="append", dest="blkio_weight_devices", metavar="DEVICE:N",
         help="relative I/O weight on a device")  # fmt: skip
