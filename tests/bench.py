@@ -22,6 +22,7 @@ from pathlib import Path
 
 from engine.api import Engine
 from engine.model.container import ContainerSpec
+from engine.model.network import PortMapping
 
 ROUNDS = 15
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -116,6 +117,32 @@ def warm_cycle(engine: Engine) -> Contender:
     return Contender("tuicon engine, warm: start, run, clean up", once)
 
 
+def published_start(engine: Engine) -> Contender:
+    """Time `start` of a container on the bridge with a published port."""
+
+    def once() -> float:
+        spec = ContainerSpec(IMAGE, command=("sleep", "1000"), ports=(PortMapping(80),))
+        container = engine.containers.create(spec)
+        taken = milliseconds(lambda: engine.containers.start(container.id))
+        engine.containers.remove(container.id, force=True)
+        return taken
+
+    return Contender("tuicon engine, warm: start with a port", once)
+
+
+def peer_published_start(name: str, client: list[str]) -> Contender:
+    """Time `start` of a container with a published port by a client with docker's verbs."""
+
+    def once() -> float:
+        done = subprocess.run([*client, "create", "-p", "80", IMAGE, "sleep", "1000"], check=True, capture_output=True)
+        container = done.stdout.decode().split()[-1]
+        taken = milliseconds(lambda: subprocess.run([*client, "start", container], check=True, capture_output=True))
+        subprocess.run([*client, "rm", "-f", container], check=True, capture_output=True)
+        return taken
+
+    return Contender(f"{name} start, with a port", once)
+
+
 def command(name: str, argv: list[str]) -> Contender:
     """Time a whole process."""
     return Contender(name, lambda: milliseconds(lambda: subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)))
@@ -203,6 +230,10 @@ def bench_starts(scratch: Path, rounds: int, stack: ExitStack) -> None:
     else:
         print("dockerd: absent")
     report("The whole command, cold", [c.name for c in cold], take_turns([*cold, *docker], rounds))
+    ports = [published_start(engine)]
+    if docker:
+        ports.append(peer_published_start("docker", client))
+    report("A bridge and a published port", [ports[0].name], take_turns(ports, rounds))
 
 
 def main() -> None:

@@ -57,11 +57,12 @@ class NetworkStore:
         Raises:
             NotFound: There is none.
         """
-        found = self.list()
-        for network in found:
-            if ref in (network.name, network.id):
-                return network
-        matches = [network for network in found if network.id.startswith(ref)] if ref else []
+        if ref == DEFAULT or ref in _BUILTIN:
+            return self._default() if ref == DEFAULT else self._builtin(ref)
+        found = self._load(ref)
+        if found:
+            return found
+        matches = [network for network in self.list() if network.id.startswith(ref)] if ref else []
         if len(matches) != 1:
             raise NotFound("network", ref)
         return matches[0]
