@@ -380,6 +380,9 @@ def _make_bridge(network: Network) -> None:
 
     prefix = ipaddress.ip_network(network.subnet).prefixlen
     netlink.ensure_bridge(network.bridge, network.gateway, prefix, network.mtu, addresses.mac_of(network.gateway))
+    switch = Path("/proc/sys/net/ipv6/conf", network.bridge, "accept_ra")
+    if switch.exists():
+        switch.write_text("0")  # else a container could be the host's router (CVE-2020-13401)
 
 
 def _remove_bridge(name: str) -> None:

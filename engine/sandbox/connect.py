@@ -39,10 +39,23 @@ def detach(endpoint: Document) -> None:
 
 def configure(endpoint: Document) -> None:
     """Give an endpoint's interface of this network namespace its address, and the default route if that is its."""
+    _refuse_routers(str(endpoint["interface"]))
     rtnetlink.configure(
         str(endpoint["interface"]), str(endpoint["address"]), int(endpoint["prefix_length"]),
         str(endpoint["gateway"]) if endpoint["routes"] else "",
     )  # fmt: skip
+
+
+def _refuse_routers(interface: str) -> None:
+    """Have an interface ignore router advertisements, which any neighbour could send (CVE-2020-13401)."""
+    try:
+        fd = os.open(f"/proc/sys/net/ipv6/conf/{interface}/accept_ra", os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return  # a kernel without IPv6
+    try:
+        os.write(fd, b"0")
+    finally:
+        os.close(fd)
 
 
 def _change(request: Document) -> None:
