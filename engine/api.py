@@ -123,7 +123,7 @@ class Engine:
         """Networks."""
         from engine.networks.networks import NetworkStore
 
-        return NetworkStore(self._paths, self._journal, self._registry.is_running, self._registry.published)
+        return NetworkStore(self._paths, self._journal, self._registry.is_running, self._registry.in_force)
 
     @cached_property
     def volumes(self) -> VolumeStore:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from engine.api import Engine
 from engine.model.container import ContainerSpec, ExecSpec
+from engine.model.network import PortMapping
 
 ROUNDS = 15
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -128,6 +129,32 @@ def warm_exec(engine: Engine, container_id: str) -> Contender:
         return milliseconds(executed)
 
     return Contender("tuicon engine, warm: exec", once)
+
+
+def published_start(engine: Engine) -> Contender:
+    """Time `start` of a container on the bridge with a published port."""
+
+    def once() -> float:
+        spec = ContainerSpec(IMAGE, command=("sleep", "1000"), ports=(PortMapping(80),))
+        container = engine.containers.create(spec)
+        taken = milliseconds(lambda: engine.containers.start(container.id))
+        engine.containers.remove(container.id, force=True)
+        return taken
+
+    return Contender("tuicon engine, warm: start with a port", once)
+
+
+def peer_published_start(name: str, client: list[str]) -> Contender:
+    """Time `start` of a container with a published port by a client with docker's verbs."""
+
+    def once() -> float:
+        done = subprocess.run([*client, "create", "-p", "80", IMAGE, "sleep", "1000"], check=True, capture_output=True)
+        container = done.stdout.decode().split()[-1]
+        taken = milliseconds(lambda: subprocess.run([*client, "start", container], check=True, capture_output=True))
+        subprocess.run([*client, "rm", "-f", container], check=True, capture_output=True)
+        return taken
+
+    return Contender(f"{name} start, with a port", once)
 
 
 def command(name: str, argv: list[str]) -> Contender:
@@ -250,6 +277,9 @@ def bench_starts(scratch: Path, rounds: int, stack: ExitStack) -> None:
     ]
     report("The whole command, cold", [c.name for c in cold], take_turns([*cold, *others], rounds))
     bench_execs(engine, root, peers, rounds)
+    contenders = [published_start(engine)]
+    contenders += [peer_published_start(name, client) for name, client, _ in peers if name == "docker"]
+    report("A bridge and a published port", [contenders[0].name], take_turns(contenders, rounds))
 
 
 def main() -> None:

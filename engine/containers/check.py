@@ -194,6 +194,7 @@ exit code will be unknown; restart it"
                 continue
             endpoints = [*((settings.get("network") or {}).get("endpoints") or []),
                 *self._registry.endpoints(container_id, self._registry.state(container_id))]  # fmt: skip
+            found.update(str(endpoint.get("shaper")) for endpoint in endpoints)
             found.update(str(endpoint["host_interface"]) for endpoint in endpoints)
         return found
 

@@ -147,6 +147,7 @@ class Creator:
         self._take_name(name, record.id)
         renamed = replace(record, name=name, spec=replace(record.spec, name=name))
         records.save(self._paths.container(record.id) / "record.json", renamed)
+        self._networking.rename(record.id, name)
         self.drop_name(record.name, record.id)
 
     def drop_name(self, name: str, container_id: str) -> None:
@@ -208,7 +209,13 @@ class Creator:
         addresses = tuple(str(item["address"]) for item in attached.settings["endpoints"])
         hostname = self._hostname(record)
         owner = (uids[0]["hostID"], gids[0]["hostID"]) if uids else (0, 0)
-        self._write_files(directory, spec, hostname, addresses, attached.gateway, owner)
+        resolver_of = attached.settings.get("resolver")
+        named = (
+            replace(spec, dns=(resolver_of["address"],), dns_options=spec.dns_options or ("ndots:0",))
+            if resolver_of
+            else spec
+        )
+        self._write_files(directory, named, hostname, addresses, attached.gateway, owner)
         place = runtime_config.Place(
             rootfs=str(running / "rootfs"), hostname=hostname, binds=(*self._files(record), *self._binds(record)),
             namespaces=shared.namespaces, resources=resources.resources(record.limits, block_device),
@@ -259,7 +266,9 @@ class Creator:
         texts = {
             "hostname": hostname + "\n",
             "hosts": resolver.hosts_file(hostname, spec.domainname, addresses, spec.extra_hosts, gateway),
-            "resolv.conf": resolver.resolv_conf(host, spec.dns, spec.dns_search, keeps_loopback=spec.network == "host"),
+            "resolv.conf": resolver.resolv_conf(
+                host, spec.dns, spec.dns_search, spec.dns_options, keeps_loopback=spec.network == "host"
+            ),
         }
         for name, text in texts.items():
             files.write_atomic(directory / name, text.encode(), 0o644)

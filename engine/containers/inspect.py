@@ -88,7 +88,7 @@ def document(
         },
         "NetworkSettings": {"Ports": _ports(container, exposed), "Networks": _networks(container)},
         "GraphDriver": {"Name": "overlay2", "Data": {"UpperDir": f"{directory}/upper", "WorkDir": f"{directory}/work"}},
-        "Limits": {"EffectiveCpus": limits.effective_cpus},
+        "Limits": {"EffectiveCpus": limits.effective_cpus, "NetRateIn": limits.net_rate_in, "NetRateOut": limits.net_rate_out},
     }  # fmt: skip
 
 
@@ -100,6 +100,7 @@ def _host_config(spec: ContainerSpec) -> dict[str, Any]:
         "Binds": [_bind(mount) for mount in spec.mounts if mount.kind == "bind"] or None,
         "AutoRemove": spec.auto_remove,
         "Dns": [*spec.dns],
+        "DnsOptions": [*spec.dns_options],
         "DnsSearch": [*spec.dns_search],
         "ExtraHosts": [*spec.extra_hosts] or None,
         "ShmSize": spec.shm_size,

@@ -17,11 +17,16 @@ from engine.volumes.volumes import VolumeStore
 DEVICE_FIELDS = (
     "device_read_bps", "device_write_bps", "device_read_iops", "device_write_iops", "blkio_weight_devices",
 )  # fmt: skip
+TRAFFIC_FIELDS = ("net_rate_in", "net_rate_out")
 
 
 def knobs() -> tuple[Knob, ...]:
     """Return for each field of Limits whether this host can set it, and why not."""
-    return tuple(Knob(field.name, *files.support(field.name)) for field in fields(Limits))
+    return tuple(Knob(field.name, *_support(field.name)) for field in fields(Limits))
+
+
+def _support(name: str) -> tuple[str, str]:
+    return ("tbf", "") if name in TRAFFIC_FIELDS else files.support(name)
 
 
 def checked(limits: Limits, volumes: VolumeStore) -> Limits:
@@ -36,7 +41,7 @@ def checked(limits: Limits, volumes: VolumeStore) -> Limits:
         value = getattr(limits, field.name)
         if value is None or value is False or value == () or (field.name == "memory_swap" and value == -1):
             continue
-        why_not = files.support(field.name)[1]
+        why_not = _support(field.name)[1]
         if why_not:
             raise NotSupported(f"the limit {field.name.replace('_', '-')} cannot be set: {why_not}")
     rates: dict[str, Any] = {

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from engine.containers.isolation import CONTAINER
 from engine.containers.records import NETWORKING, Known, Record, Registry
 from engine.errors import Conflict, InvalidArgument
-from engine.linux import rtnetlink
+from engine.linux import rtnetlink, traffic
 from engine.model.container import ContainerSpec
 from engine.model.image import Image
+from engine.model.limits import Limits
 from engine.model.network import Attachment, Network
-from engine.networks import ports
-from engine.networks.networks import NetworkStore
+from engine.networks import ports, resolver
+from engine.networks.networks import DEFAULT, NetworkStore
 from engine.store import records
 from engine.store.journal import Journal
 from engine.store.paths import Paths
@@ -68,6 +69,8 @@ class Networking:
             InvalidArgument: What is asked of one makes no sense.
         """
         if spec.network.startswith(CONTAINER) or spec.network in _ALONE:
+            if any(_rates(spec.limits).values()):
+                raise InvalidArgument(f"network {spec.network.partition(':')[0]} has no rate that could be limited")
             if spec.attachments:
                 raise InvalidArgument(f"a container with network {spec.network.partition(':')[0]} has no other network")
             return spec
@@ -104,11 +107,28 @@ class Networking:
         exposes = (*spec.exposed, *image.settings.exposed_ports)
         mappings = ports.wanted(spec.ports, exposes, publish_all=spec.publish_all)
         first = self._networks.get(wanted[0].network)
+        settings |= self._networks.firewall.connection()
         if mappings and not first.internal:
             endpoints[0]["reflects"] = True
             settings["ports"] = [asdict(mapping) for mapping in mappings]
-            settings |= self._networks.firewall.connection(first.bridge)
+            self._networks.firewall.route_loopback(first.bridge)
+        settings["resolver"] = self._resolver(spec, endpoints)
         return Attached(settings, leases, first.gateway)
+
+    def _resolver(self, spec: ContainerSpec, endpoints: list[dict[str, Any]]) -> dict[str, Any] | None:
+        """Return the settings of the resolver; a container that is in the default network alone has none."""
+        endpoint = next((item for item in endpoints if item["network"] != DEFAULT), None)
+        if endpoint is None:
+            return None
+        has_way_out = any(item["gateway"] for item in endpoints)
+        return {
+            "address": self._networks.get(endpoint["network"]).gateway, "source": endpoint["address"],
+            "names": str(self._networks.names), "servers": resolver.upstream(spec.dns) if has_way_out else [],
+        }  # fmt: skip
+
+    def rename(self, container_id: str, name: str) -> None:
+        """Let the networks of a running container know its other name."""
+        self._networks.rename(container_id, name)
 
     def _join(
         self, record: Record, attachment: Attachment, others: list[dict[str, Any]]
@@ -118,8 +138,13 @@ class Networking:
         interface = next(name for number in range(len(taken) + 1) if (name := f"eth{number}") not in taken)
         endpoint, network, lease = self._networks.prepare(attachment, record.id, interface)
         routes = bool(endpoint.gateway) and not any(other["routes"] for other in others)
-        described = {**asdict(endpoint), "bridge": network.bridge, "mtu": network.mtu, "routes": routes}
-        return described, [str(lease)], network
+        described = {**asdict(endpoint), "bridge": network.bridge, "mtu": network.mtu, "routes": routes,
+            "shaper": self._networks.shaper(record.id, interface), "rates": _rates(record.limits)}  # fmt: skip
+        leases = [str(lease)]
+        if network.name != DEFAULT:
+            names = (record.name, record.id[:12], *attachment.aliases)
+            leases.append(str(self._networks.announce(endpoint, record.id, names)))
+        return described, leases, network
 
     def connect(self, known: Known, attachment: Attachment, ask: Ask) -> None:
         """Put a container into one more network, at once when it runs; its lock is held.
@@ -185,10 +210,28 @@ class Networking:
         if heir:
             heir["routes"] = True
         rtnetlink.delete_link(endpoint["host_interface"])
+        rtnetlink.delete_link(endpoint["shaper"])
         self._write(known, left, [path for path in current["leases"] if name not in Path(path).parts])
         self._networks.leave(name, known.record.id)
         if heir:
             ask(self._request(known, heir, is_new=False))
+
+    def limit(self, known: Known, limits: Limits) -> None:
+        """Have a running container's traffic limited from now on; its lock is held.
+
+        Raises:
+            Conflict: It has no network of its own.
+            OSError: This kernel refuses.
+        """
+        current = self._current(known)
+        if not current["endpoints"] and any(_rates(limits).values()):
+            raise Conflict(f"container {known.record.name} has no network of its own that could be limited")
+        for endpoint in current["endpoints"]:
+            endpoint["rates"] = _rates(limits)
+        self._write(known, current["endpoints"], current["leases"])
+        for endpoint in current["endpoints"]:
+            traffic.limit_sending(endpoint["host_interface"], endpoint["rates"]["in"])
+            traffic.limit_receiving(endpoint["host_interface"], endpoint["rates"]["out"], endpoint["shaper"])
 
     def _current(self, known: Known) -> dict[str, Any]:
         """Return the endpoints and leases of a running container."""
@@ -214,6 +257,10 @@ class Networking:
         records.save(self._paths.container(record.id) / "record.json", changed)
 
 
+def _rates(limits: Limits) -> dict[str, int]:
+    return {"in": limits.net_rate_in or 0, "out": limits.net_rate_out or 0}
+
+
 class Connections:
     """Connects containers to networks, and disconnects them, by their names."""
 
@@ -227,6 +274,21 @@ class Connections:
         self._launcher = launcher
         self._networks = networks
         self._journal = journal
+
+    def limit(self, known: Known, before: Limits, after: Limits) -> None:
+        """Have a running container's traffic limited as `after` says, when that is new; its lock is held.
+
+        Raises:
+            Conflict: It has no network of its own.
+            OSError: This kernel refuses; what was in force is again.
+        """
+        if _rates(before) == _rates(after):
+            return
+        try:
+            self._networking.limit(known, after)
+        except OSError:
+            self._networking.limit(known, before)
+            raise
 
     def connect(self, ref: str, attachment: Attachment) -> None:
         """Put a container into one more network, at once when it runs.

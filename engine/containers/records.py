@@ -20,7 +20,7 @@ from engine.linux import files, procfs
 from engine.model.container import Container, ContainerSpec
 from engine.model.health import Health
 from engine.model.limits import Limits
-from engine.model.network import Endpoint, PublishedPort
+from engine.model.network import Endpoint, InForce, PublishedPort
 from engine.model.status import Status
 from engine.store import records
 from engine.store.paths import Paths, find
@@ -67,6 +67,7 @@ class State:
     restarts: int = 0
     endpoints: tuple[dict[str, Any], ...] = ()
     ports: tuple[PublishedPort, ...] = ()
+    resolver: tuple[str, int] | None = None
 
     @property
     def is_alive(self) -> bool:
@@ -279,14 +280,16 @@ class Registry:
         except FileNotFoundError:
             return state.endpoints if state else ()
 
-    def published(self) -> tuple[PublishedPort, ...]:
-        """Return the ports that are published for containers that run."""
-        found: list[PublishedPort] = []
+    def in_force(self) -> InForce:
+        """Return the published ports and the resolvers of the containers that run."""
+        ports: list[PublishedPort] = []
+        resolvers: list[tuple[str, int]] = []
         for path in find(self._paths.run, "containers/*/state.json"):
             state = self.state(path.parent.name)
-            if state and state.ports and state.is_alive:
-                found += state.ports
-        return tuple(found)
+            if state and (state.ports or state.resolver) and state.is_alive:
+                ports += state.ports
+                resolvers += [state.resolver] if state.resolver else []
+        return InForce(tuple(ports), tuple(resolvers))
 
     def is_running(self, container_id: str) -> bool:
         """Return whether a container has processes, or is about to have them."""

@@ -13,10 +13,10 @@ from typing import Any
 from engine.containers import trial as trials
 from engine.containers import ulimits as process_limits
 from engine.containers.capacity import shortage
-from engine.containers.knobs import checked, disk, knobs
+from engine.containers.knobs import TRAFFIC_FIELDS, checked, disk, knobs
 from engine.containers.lifecycle import Lifecycle
 from engine.containers.records import Known, Registry, State
-from engine.errors import Conflict, EngineError, InvalidArgument
+from engine.errors import Conflict, EngineError, InvalidArgument, NotSupported
 from engine.linux.cgroup import effective as in_force
 from engine.linux.cgroup.counters import Reader
 from engine.linux.cgroup.cpu import weight_of_shares
@@ -47,13 +47,15 @@ class Tuning:
     """Changes limits; a ref is a name, an id, or a unique prefix of an id."""
 
     def __init__(
-        self, paths: Paths, journal: Journal, registry: Registry, lifecycle: Lifecycle, volumes: VolumeStore
-    ) -> None:
+        self, paths: Paths, journal: Journal, registry: Registry, lifecycle: Lifecycle, volumes: VolumeStore,
+        limit_traffic: Callable[[Known, Limits, Limits], None],
+    ) -> None:  # fmt: skip
         self._paths = paths
         self._journal = journal
         self._registry = registry
         self._lifecycle = lifecycle
         self._volumes = volumes
+        self._limit_traffic = limit_traffic
 
     def disk(self, name: str) -> str:
         """Return the disk that a path, a device, or a volume's name stands for.
@@ -160,13 +162,22 @@ class Tuning:
         done: list[_Plan] = []
         try:
             for plan in plans:
-                if plan.known.state:
-                    _group(plan.known.state).apply(_difference(plan.before, plan.after))
-                    done.append(plan)
-        except OSError:
+                self._move(plan.known, plan.before, plan.after)
+                done.append(plan)
+        except BaseException:
             for plan in reversed(done):
-                assert plan.known.state
-                _group(plan.known.state).apply(_difference(plan.after, plan.before))
+                self._move(plan.known, plan.after, plan.before)
+            raise
+
+    def _move(self, known: Known, before: Limits, after: Limits) -> None:
+        """Move all limits of a container that runs, or none."""
+        if known.state is None:
+            return
+        self._limit_traffic(known, before, after)
+        try:
+            _group(known.state).apply(_difference(before, after))
+        except BaseException:
+            self._limit_traffic(known, after, before)
             raise
 
     def _keep(self, plan: _Plan, how: str, why: str = "") -> None:
@@ -220,6 +231,8 @@ class Tuning:
             if plan.known.state is None or not plan.known.state.has_monitor:
                 name = plan.known.record.name
                 raise Conflict(f"container {name} cannot have a change on trial: no monitor is there to revert it")
+            if set(changed_fields(plan.before, plan.after)) & set(TRAFFIC_FIELDS):
+                raise NotSupported("a rate of traffic cannot be on trial: change it for good, and undo takes it back")
         earlier = [(plan, self._registry.trial(plan.known)) for plan in plans]
         try:
             for plan in plans:

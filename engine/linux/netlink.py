@@ -7,6 +7,10 @@ synchronous interface must not run inside an event loop, so callers are plain th
 from __future__ import annotations
 
 import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,13 +33,28 @@ def _route() -> Any:  # noqa: ANN401 - pyroute2 has no types
     return IPRoute()
 
 
-def ensure_bridge(name: str, address: str, prefix_length: int, mtu: int) -> None:
-    """Make a bridge with an address and bring it up; it is fine when it is there already."""
+@contextmanager
+def alone() -> Iterator[None]:
+    """Keep all others on this host from choosing a subnet, until ours has its route; the kernel frees it with the process."""
+    fd = os.open("/sys/class/net", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def ensure_bridge(name: str, address: str, prefix_length: int, mtu: int, mac: str) -> None:
+    """Make a bridge with an address and bring it up; it is fine when it is there already.
+
+    Without a hardware address of its own a bridge takes that of a port, and another one when ports come and go: what
+    containers send meanwhile is lost.
+    """
     with _route() as route:
         found = route.link_lookup(ifname=name)
         if not found:
             try:
-                route.link("add", ifname=name, kind="bridge", mtu=mtu)
+                route.link("add", ifname=name, kind="bridge", mtu=mtu, address=mac)
             except Exception as error:
                 if getattr(error, "code", None) != errno.EEXIST:
                     raise _as_os_error(error, name) from error

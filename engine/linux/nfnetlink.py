@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 ANY_ADDRESS, ONE_ADDRESS = "ports", "ports_at"
-PORT_MAPS = (ANY_ADDRESS, ONE_ADDRESS)
+RESOLVERS = "resolvers"
+MAPS = (ANY_ADDRESS, ONE_ADDRESS, RESOLVERS)
 _NETFILTER = 12
 _INET = 1
 _SUBSYSTEM = 10
@@ -46,9 +47,15 @@ def port_element(protocol: str, host_ip: str, host_port: int, address: str, port
     return ONE_ADDRESS, socket.inet_aton(host_ip) + key, value
 
 
+def resolver_element(address: str, port: int) -> Element:
+    """Return the element that leads a container's queries for names to a port of the host."""
+    return RESOLVERS, socket.inet_aton(address), struct.pack("!H", port)
+
+
 def address_of(element: Element) -> str:
-    """Return the container's address that an element of a port map leads to."""
-    return socket.inet_ntoa(element[2][:4])
+    """Return the container's address in an element."""
+    name, key, value = element
+    return socket.inet_ntoa(key if name == RESOLVERS else value[:4])
 
 
 def add(table: str, elements: list[Element], *, instead: list[Element] | None = None) -> None:

@@ -44,7 +44,7 @@ def attach_veth(bridge: str, host_name: str, peer_name: str, netns_pid: int, mac
     body = _text(_IFLA_IFNAME, host_name) + _number(_IFLA_MTU, mtu) + attribute(_IFLA_LINKINFO, info)
     if bridge:
         body += _number(_IFLA_MASTER, socket.if_nametoindex(bridge))
-    _transact([(_NEWLINK, _REQUEST | _ACK | _CREATE | _EXCL, _link(0, _IFF_UP, body))], f"interface {host_name}")
+    transact([(_NEWLINK, _REQUEST | _ACK | _CREATE | _EXCL, _link(0, _IFF_UP, body))], f"interface {host_name}")
 
 
 def reflect(name: str) -> None:
@@ -54,7 +54,7 @@ def reflect(name: str) -> None:
     """
     mode = attribute(_IFLA_PROTINFO | _NESTED, attribute(_IFLA_BRPORT_MODE, b"\1"))
     message = struct.pack("=BxHiII", socket.AF_BRIDGE, 0, socket.if_nametoindex(name), 0, 0) + mode
-    _transact([(_SETLINK, _REQUEST | _ACK, message)], f"interface {name}")
+    transact([(_SETLINK, _REQUEST | _ACK, message)], f"interface {name}")
 
 
 def configure(name: str, address: str, prefix_length: int, gateway: str) -> None:
@@ -71,12 +71,12 @@ def configure(name: str, address: str, prefix_length: int, gateway: str) -> None
     ]
     if gateway:
         messages.append(_default_route(index, gateway))
-    _transact(messages, f"interface {name}")
+    transact(messages, f"interface {name}")
 
 
 def route_through(name: str, gateway: str) -> None:
     """Add the default route of this network namespace."""
-    _transact([_default_route(socket.if_nametoindex(name), gateway)], f"interface {name}")
+    transact([_default_route(socket.if_nametoindex(name), gateway)], f"interface {name}")
 
 
 def _default_route(index: int, gateway: str) -> tuple[int, int, bytes]:
@@ -87,7 +87,16 @@ def _default_route(index: int, gateway: str) -> tuple[int, int, bytes]:
 
 def loopback_up() -> None:
     """Bring up lo in this network namespace."""
-    _transact([(_NEWLINK, _REQUEST | _ACK, _link(socket.if_nametoindex("lo"), _IFF_UP, b""))], "interface lo")
+    transact([(_NEWLINK, _REQUEST | _ACK, _link(socket.if_nametoindex("lo"), _IFF_UP, b""))], "interface lo")
+
+
+def make_ifb(name: str) -> None:
+    """Make an interface of kind ifb and bring it up; it is fine when it is there."""
+    body = _text(_IFLA_IFNAME, name) + attribute(_IFLA_LINKINFO, _text(_INFO_KIND, "ifb"))
+    try:
+        transact([(_NEWLINK, _REQUEST | _ACK | _CREATE | _EXCL, _link(0, _IFF_UP, body))], f"interface {name}")
+    except FileExistsError:
+        return
 
 
 def delete_link(name: str) -> None:
@@ -96,13 +105,13 @@ def delete_link(name: str) -> None:
         index = socket.if_nametoindex(name)
     except OSError:
         return
-    _transact([(_DELLINK, _REQUEST | _ACK, _link(index, 0, b""))], f"interface {name}")
+    transact([(_DELLINK, _REQUEST | _ACK, _link(index, 0, b""))], f"interface {name}")
 
 
 def move_link(name: str, netns_pid: int, new_name: str) -> None:
     """Move an interface into a process's network namespace, under a name there."""
     body = _text(_IFLA_IFNAME, new_name) + _number(_IFLA_NET_NS_PID, netns_pid)
-    _transact([(_NEWLINK, _REQUEST | _ACK, _link(socket.if_nametoindex(name), 0, body))], f"interface {name}")
+    transact([(_NEWLINK, _REQUEST | _ACK, _link(socket.if_nametoindex(name), 0, body))], f"interface {name}")
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
@@ -132,8 +141,12 @@ def _link(index: int, flags: int, attributes: bytes) -> bytes:
     return struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, flags, flags) + attributes
 
 
-def _transact(messages: list[tuple[int, int, bytes]], subject: str) -> None:
-    """Send messages one after the other, each acknowledged."""
+def transact(messages: list[tuple[int, int, bytes]], subject: str) -> None:
+    """Send messages (type, flags, body) one after the other, each acknowledged.
+
+    Raises:
+        OSError: With the kernel's words, about the subject.
+    """
     channel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
     with channel:
         for option in (_EXT_ACK, _CAP_ACK):

@@ -107,6 +107,7 @@ class ContainerSpec:
         exposed: "PORT/PROTOCOL" that the container has, beside those of the image.
         publish_all: Whether exposed ports are published too, each on a free port of the host.
         dns: Name servers; empty takes the host's.
+        dns_options: Options of resolv.conf; empty takes the host's.
         extra_hosts: "NAME:ADDRESS" lines for /etc/hosts.
         cap_add, cap_drop: Capability names with or without CAP_, or ALL.
         auto_remove: Whether the container is removed when it exits.
@@ -148,6 +149,7 @@ class ContainerSpec:
     publish_all: bool = False
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
     extra_hosts: tuple[str, ...] = ()
     mounts: tuple[Mount, ...] = ()
     limits: Limits = field(default_factory=Limits)

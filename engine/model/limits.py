@@ -50,6 +50,8 @@ class Limits:
         cpu_rt_runtime: Microseconds of real-time scheduling per period (v1 only).
         blkio_weight: Relative I/O weight, 10..1000.
         blkio_weight_devices: Relative I/O weights, per device.
+        net_rate_in: Bytes per second that reach the container, from each of its networks.
+        net_rate_out: Bytes per second that leave it, into each of its networks.
         device_read_bps: Bytes per second read, per device.
         device_write_bps: Bytes per second written, per device.
         device_read_iops: Reads per second, per device.
@@ -79,6 +81,8 @@ class Limits:
     cpu_rt_runtime: int | None = None
     blkio_weight: int | None = None
     blkio_weight_devices: tuple[DeviceRate, ...] = ()
+    net_rate_in: int | None = None
+    net_rate_out: int | None = None
     device_read_bps: tuple[DeviceRate, ...] = ()
     device_write_bps: tuple[DeviceRate, ...] = ()
     device_read_iops: tuple[DeviceRate, ...] = ()

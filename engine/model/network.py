@@ -113,3 +113,16 @@ class PublishedPort:
     address: str
     port: int
     protocol: str = "tcp"
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """What leads packets to the containers that run.
+
+    Attributes:
+        ports: Their published ports.
+        resolvers: (address of a container, port of its resolver on the bridge's address).
+    """
+
+    ports: tuple[PublishedPort, ...] = ()
+    resolvers: tuple[tuple[str, int], ...] = ()

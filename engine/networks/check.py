@@ -38,9 +38,13 @@ def problems(
             text = f"the address {path.name} is leased to container {holder[:12]}, which does not run"
             mend = partial(addresses.reclaim, path, is_running)
             yield Problem(Finding("lease", path.name, text, "give it back"), mend)
+    for path in find(paths.run, "names/*/*"):
+        if path.suffix != ".tmp" and not is_running(path.name) and path.exists():
+            text = f"network {path.parent.name} knows container {path.name[:12]}, which does not run"
+            yield Problem(Finding("name", path.name, text, "forget it"), partial(path.unlink, missing_ok=True))
     bridges = [network.bridge for network in networks.list() if network.bridge]
-    for name in _orphans(bridges, interfaces):
-        text = f"the interface {name} is on a bridge of ours, and no running container has it"
+    for name in _orphans(bridges, networks.shapers, interfaces):
+        text = f"the interface {name} belongs to a network of ours, and no running container has it"
         yield Problem(Finding("interface", name, text, "delete it"), partial(_delete, name, interfaces))
     for name in networks.stale_bridges():
         text = f"the bridge {name} belongs to a network that is gone"
@@ -54,12 +58,14 @@ def problems(
         yield Problem(Finding("rules", networks.firewall.table, text, "put them in force again"), networks.restore)
 
 
-def _orphans(bridges: list[str], interfaces: Callable[[], set[str]]) -> list[str]:
+def _orphans(
+    bridges: list[str], shapers: Callable[[], tuple[str, ...]], interfaces: Callable[[], set[str]]
+) -> list[str]:
     """Return the ports of our bridges that nobody has; that of a container that just ended vanishes by itself."""
     deadline = time.monotonic() + _VANISHES_WITHIN
     while True:
         ports = {port.name for bridge in bridges for port in Path("/sys/class/net", bridge).glob("brif/*")}
-        left = sorted(ports - interfaces())
+        left = sorted({*ports, *shapers()} - interfaces())
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(0.02)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from engine.errors import NotSupported
 from engine.linux import files, nfnetlink
-from engine.model.network import Network, PublishedPort
+from engine.model.network import InForce, Network
 from engine.networks.rules import ruleset
 from engine.store.paths import Paths
 
@@ -22,9 +22,9 @@ _LOOKS, _PAUSE = 20, 0.05
 class Firewall:
     """The rules of a state root; whoever changes them all holds the lock alone, and who changes a port shares it."""
 
-    def __init__(self, paths: Paths, published: Callable[[], Iterable[PublishedPort]]) -> None:
+    def __init__(self, paths: Paths, in_force: Callable[[], InForce]) -> None:
         self._paths = paths
-        self._published = published
+        self._in_force = in_force
 
     @property
     def table(self) -> str:
@@ -63,7 +63,7 @@ class Firewall:
         if _FORWARDING.read_text().strip() != "1":
             _FORWARDING.write_text("1")
         try:
-            nftables.run(ruleset(self.table, tuple(item for item in networks if item.subnet), self._published()))
+            nftables.run(ruleset(self.table, tuple(item for item in networks if item.subnet), self._in_force()))
         except nftables.RulesRefused as error:
             raise NotSupported(
                 f"cannot set up NAT: {error.strerror}", hint="install nftables, or use --network host"
@@ -77,27 +77,30 @@ class Firewall:
         nftables.delete_table("inet", self.table)
         self._ready_file.unlink(missing_ok=True)
 
-    def connection(self, bridge: str) -> dict[str, str]:
-        """Return what a monitor needs to publish ports on a bridge: the table, and the lock of its rules.
+    def connection(self) -> dict[str, str]:
+        """Return what a monitor needs to change the rules: the table, and its lock."""
+        return {"table": self.table, "lock": str(self.lock)}
 
-        The host's loopback reaches containers through a bridge that routes loopback addresses; the rules, which are in
-        force by now, keep containers from sending to them.
+    @staticmethod
+    def route_loopback(bridge: str) -> None:
+        """Let the host's loopback reach the containers on a bridge.
+
+        The bridge routes loopback addresses then; the rules, which are in force by now, keep containers from sending to them.
         """
         switch = _CONFIGURATION / bridge / "route_localnet"
         if switch.read_text().strip() != "1":
             switch.write_text("1")
-        return {"table": self.table, "lock": str(self.lock)}
 
     def drop_ports(self, addresses: set[str]) -> None:
-        """Take the ports from the rules that lead to addresses whose container has ended."""
+        """Take from the rules what leads to addresses whose container has ended, and its resolver."""
         if not addresses:
             return
         with files.FileLock(self.lock):
-            stale = [element for element in self._ports() if nfnetlink.address_of(element) in addresses]
+            stale = [element for element in self._elements() if nfnetlink.address_of(element) in addresses]
             nfnetlink.delete(self.table, stale)
 
-    def _ports(self) -> list[tuple[str, bytes, bytes]]:
-        return [element for name in nfnetlink.PORT_MAPS for element in nfnetlink.dump(self.table, name)]
+    def _elements(self) -> list[tuple[str, bytes, bytes]]:
+        return [element for name in nfnetlink.MAPS for element in nfnetlink.dump(self.table, name)]
 
     def is_stale(self, bridges: set[str]) -> bool:
         """Return whether the rules of this boot are gone, name other bridges, or lead ports to nobody.
@@ -116,11 +119,8 @@ class Firewall:
         """Return whether ports lead to nobody, or are missing; asked again, since containers come and go meanwhile."""
         for _ in range(_LOOKS):
             with files.FileLock(self.lock):
-                found = {(key, value) for _, key, value in self._ports()}
-                wanted = {
-                    nfnetlink.port_element(one.protocol, one.host_ip, one.host_port, one.address, one.port)[1:]
-                    for one in self._published()
-                }
+                found = set(self._elements())
+                wanted = _elements(self._in_force())
             if found == wanted:
                 return False
             time.sleep(_PAUSE)
@@ -138,3 +138,10 @@ class Firewall:
             f"table {table} drops forwarded traffic by policy; containers may have no way out, and published ports no way in"
             for table in drops
         )
+
+
+def _elements(wanted: InForce) -> set[tuple[str, bytes, bytes]]:
+    ports = {
+        nfnetlink.port_element(one.protocol, one.host_ip, one.host_port, one.address, one.port) for one in wanted.ports
+    }
+    return ports | {nfnetlink.resolver_element(*one) for one in wanted.resolvers}

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import ipaddress
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from engine.errors import Conflict, InvalidArgument, NotFound
-from engine.linux import files
-from engine.model.network import Attachment, Endpoint, Network, PublishedPort
+from engine.linux import files, rtnetlink
+from engine.model.network import Attachment, Endpoint, InForce, Network
 from engine.networks import addresses
 from engine.networks.firewall import Firewall
 from engine.store import records
@@ -25,6 +26,8 @@ DEFAULT = "bridge"
 _POOL = "10.88.0.0/13"
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 _MAC = re.compile("[0-9a-f][02468ace](:[0-9a-f]{2}){5}", re.IGNORECASE)
+_ALIAS = re.compile("[a-zA-Z0-9_.-]{1,253}")
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _MTU = ("com.docker.network.driver.mtu", "mtu")
 _BUILTIN = {"host": "host", "none": "null"}
 
@@ -34,13 +37,13 @@ class NetworkStore:
 
     def __init__(
         self, paths: Paths, journal: Journal, is_running: Callable[[str], bool],
-        published: Callable[[], Iterable[PublishedPort]],
+        in_force: Callable[[], InForce],
     ) -> None:  # fmt: skip
         self._paths = paths
         self._journal = journal
         self._is_running = is_running
         self._mark = paths.mark
-        self.firewall = Firewall(paths, published)
+        self.firewall = Firewall(paths, in_force)
 
     def list(self) -> tuple[Network, ...]:
         """Return all networks: bridge, host and none first."""
@@ -54,11 +57,12 @@ class NetworkStore:
         Raises:
             NotFound: There is none.
         """
-        found = self.list()
-        for network in found:
-            if ref in (network.name, network.id):
-                return network
-        matches = [network for network in found if network.id.startswith(ref)] if ref else []
+        if ref == DEFAULT or ref in _BUILTIN:
+            return self._default() if ref == DEFAULT else self._builtin(ref)
+        found = self._load(ref)
+        if found:
+            return found
+        matches = [network for network in self.list() if network.id.startswith(ref)] if ref else []
         if len(matches) != 1:
             raise NotFound("network", ref)
         return matches[0]
@@ -69,7 +73,10 @@ class NetworkStore:
         members = {}
         for path in self._leases(network.name).glob("*.*.*.*"):
             address = f"{path.name}/{ipaddress.ip_network(network.subnet).prefixlen}"
-            members[path.read_text()] = {"IPv4Address": address, "MacAddress": addresses.mac_of(path.name)}
+            members[holder := path.read_text()] = {"IPv4Address": address, "MacAddress": addresses.mac_of(path.name)}
+            with contextlib.suppress(FileNotFoundError):
+                _, mac, name, *_ = self.names.joinpath(network.name, holder).read_text().split()
+                members[holder] |= {"Name": name, "MacAddress": mac}
         config: dict[str, Any] = {"Subnet": network.subnet, "Gateway": network.gateway}
         config |= {"IPRange": network.ip_range} if network.ip_range else {}
         config |= {"AuxiliaryAddresses": network.reserved} if network.reserved else {}
@@ -112,8 +119,7 @@ class NetworkStore:
         with files.FileLock(self._paths.lock("networks")):
             if any(name == network.name for network in self.list()):
                 raise Conflict(f"network {name} already exists")
-            network = self._with_addresses(wanted, 24)
-            self._save(network)
+            network = self._establish(wanted, 24)
         self._journal.append("network", "create", network.id, name)
         return network
 
@@ -135,6 +141,7 @@ class NetworkStore:
             _remove_bridge(network.bridge)
             self.firewall.apply(tuple(other for other in self.list() if other.id != network.id))
             self._paths.discard(self._paths.networks / network.name)
+            files.remove_tree(self.names / network.name)
         self._journal.append("network", "destroy", network.id, network.name)
 
     def prune(self) -> tuple[str, ...]:
@@ -163,6 +170,9 @@ class NetworkStore:
             if not network.subnet:
                 self._ensure(network)
             addresses.check(self.get(network.name), attachment.address)
+        wrong = next((alias for alias in attachment.aliases if not _ALIAS.fullmatch(alias)), None)
+        if wrong is not None:
+            raise InvalidArgument(f"invalid network alias {wrong!r}: letters, digits, _ . - only")
         if attachment.mac and not _MAC.fullmatch(attachment.mac):
             raise InvalidArgument(
                 f"invalid MAC address {attachment.mac!r}: expected six pairs of hex digits, not multicast"
@@ -198,17 +208,51 @@ class NetworkStore:
         )  # fmt: skip
         return endpoint, network, path
 
+    def announce(self, endpoint: Endpoint, container_id: str, names: tuple[str, ...]) -> Path:
+        """Let the containers of a network know a container by its names; return the file that does so."""
+        directory = self.names / endpoint.network
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        text = " ".join((endpoint.address, endpoint.mac, *dict.fromkeys(names)))
+        files.write_atomic(directory / container_id, text.encode())
+        return directory / container_id
+
+    def rename(self, container_id: str, name: str) -> None:
+        """Let the containers of all networks know a container by another name."""
+        for path in find(self._paths.run, f"names/*/{container_id}"):
+            with contextlib.suppress(FileNotFoundError):  # it has just ended
+                address, mac, _, *others = path.read_text().split()
+                files.write_atomic(path, " ".join((address, mac, name, *others)).encode())
+
+    @property
+    def names(self) -> Path:
+        """Where the names are: a directory for each network, with a file for each container."""
+        return self._paths.run / "names"
+
     def leave(self, ref: str, container_id: str) -> None:
         """Give back the address that a container has in one network."""
         directory = self._leases(self.get(ref).name)
         self.firewall.drop_ports(addresses.held(directory, container_id))
         addresses.release(directory, container_id)
+        self.names.joinpath(directory.parent.name, container_id).unlink(missing_ok=True)
 
     def release(self, container_id: str) -> None:
         """Give back the addresses of a container."""
         for directory in find(self._paths.networks, "*/leases"):
             self.firewall.drop_ports(addresses.held(directory, container_id))
             addresses.release(directory, container_id)
+        for path in find(self._paths.run, f"names/*/{container_id}"):
+            path.unlink(missing_ok=True)
+        for name in self.shapers(container_id):
+            rtnetlink.delete_link(name)
+
+    def shaper(self, container_id: str, interface: str) -> str:
+        """Return the name of the interface that limits what a container sends through one of its own."""
+        return f"x{self._mark}{container_id[:7]}{_DIGITS[int(interface.removeprefix('eth')) % len(_DIGITS)]}"
+
+    def shapers(self, container_id: str = "") -> tuple[str, ...]:
+        """Return the interfaces of this host that limit what a container sends, or what all containers do."""
+        name = re.compile(f"x{self._mark}{container_id[:7] or '[0-9a-f]{7}'}[{_DIGITS}]")
+        return tuple(path.name for path in Path("/sys/class/net").iterdir() if name.fullmatch(path.name))
 
     def restore(self) -> None:
         """Make the rules what the networks need, and remove bridges of networks that are gone."""
@@ -269,6 +313,20 @@ class NetworkStore:
             return f"tui{self._mark}" if self._mark else "tuicon0"
         return f"tu{hashlib.sha256((self._mark + name).encode()).hexdigest()[:10]}"
 
+    def _establish(self, wanted: Network, prefix_length: int) -> Network:
+        """Give a network its addresses, and the host its bridge, before somebody else takes them; the lock is held."""
+        from engine.linux import netlink
+
+        with netlink.alone():
+            network = self._with_addresses(wanted, prefix_length)
+            self._save(network)
+            try:
+                _make_bridge(network)
+            except OSError:
+                self._paths.discard(self._paths.networks / network.name)
+                raise
+        return network
+
     def _with_addresses(self, wanted: Network, prefix_length: int) -> Network:
         """Return a network with its subnet and gateway; the lock is held.
 
@@ -297,15 +355,11 @@ class NetworkStore:
         """Have the bridge and the rules; when they are there this costs two stats."""
         if network.subnet and self.firewall.is_ready(network.bridge):
             return
-        from engine.linux import netlink
-
         with files.FileLock(self._paths.lock("networks")):
             current = self._load(network.name)
             if current is None:
-                current = self._with_addresses(replace(network, created_at=datetime.now(UTC)), 16)
-                self._save(current)
-            prefix = ipaddress.ip_network(current.subnet).prefixlen
-            netlink.ensure_bridge(current.bridge, current.gateway, prefix, current.mtu)
+                current = self._establish(replace(network, created_at=datetime.now(UTC)), 16)
+            _make_bridge(current)
             self.firewall.apply(self.list())
 
 
@@ -319,6 +373,16 @@ def mtu_of(options: dict[str, str]) -> int:
     if not text.isascii() or not text.isdigit() or not 68 <= int(text) <= 65535:
         raise InvalidArgument(f"invalid MTU {text!r}: a number from 68 to 65535")
     return int(text)
+
+
+def _make_bridge(network: Network) -> None:
+    from engine.linux import netlink
+
+    prefix = ipaddress.ip_network(network.subnet).prefixlen
+    netlink.ensure_bridge(network.bridge, network.gateway, prefix, network.mtu, addresses.mac_of(network.gateway))
+    switch = Path("/proc/sys/net/ipv6/conf", network.bridge, "accept_ra")
+    if switch.exists():
+        switch.write_text("0")  # else a container could be the host's router (CVE-2020-13401)
 
 
 def _remove_bridge(name: str) -> None:

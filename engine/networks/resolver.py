@@ -28,22 +28,39 @@ def hosts_file(hostname: str, domainname: str, addresses: tuple[str, ...], extra
     return "\n".join(lines) + "\n"
 
 
-def resolv_conf(host: str, servers: tuple[str, ...], search: tuple[str, ...], *, keeps_loopback: bool) -> str:
+def upstream(servers: tuple[str, ...]) -> list[str]:
+    """Return the servers that a container's own resolver asks: those that are wanted, else the host's."""
+    text = Path(_HOST_FILES[0]).read_text(errors="replace") if Path(_HOST_FILES[0]).exists() else ""
+    return [*(servers or _servers(text) or _FALLBACK)]
+
+
+def _servers(text: str) -> tuple[str, ...]:
+    words = (line.split() for line in text.splitlines())
+    return tuple(word[1] for word in words if len(word) > 1 and word[0] == "nameserver")
+
+
+def resolv_conf(
+    host: str, servers: tuple[str, ...], search: tuple[str, ...], options: tuple[str, ...] = (), *, keeps_loopback: bool
+) -> str:
     """Return /etc/resolv.conf.
 
     Args:
         host: The host's own file.
         servers: Replace the host's; empty keeps them.
         search: Replace the host's search domains; empty keeps them.
+        options: Replace the host's options; empty keeps them.
         keeps_loopback: Whether servers on the host's loopback can be reached (network host).
     """
     lines = [line for line in host.splitlines() if line.strip() and not line.startswith(("#", ";"))]
-    found = [line.split()[1] for line in lines if line.startswith("nameserver") and len(line.split()) > 1]
+    found = [*_servers(host)]
     if not keeps_loopback:
         found = [server for server in found if not server.startswith("127.") and server != "::1"]
-    kept = [line for line in lines if line.startswith(("options", *(("search", "domain") if not search else ())))]
+    kinds = (*(() if options else ("options",)), *(() if search else ("search", "domain")))
+    kept = [line for line in lines if line.startswith(kinds)]
     wanted = servers or tuple(found) or _FALLBACK
-    out = [f"nameserver {server}" for server in wanted] + ([f"search {' '.join(search)}"] if search else []) + kept
+    out = [f"nameserver {server}" for server in wanted]
+    out += [f"search {' '.join(search)}"] if search and search != (".",) else []
+    out += [*kept, *([f"options {' '.join(options)}"] if options else [])]
     return "\n".join(out) + "\n"
 
 

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from engine.model.network import Network, PublishedPort
+from engine.model.network import InForce, Network, PublishedPort
 
 _PROTOCOLS = "{ tcp, udp, sctp }"
 _ANY = "0.0.0.0"  # noqa: S104 - not bound, but compared
 
 
-def ruleset(table: str, networks: tuple[Network, ...], ports: Iterable[PublishedPort] = ()) -> str:
+def ruleset(table: str, networks: tuple[Network, ...], in_force: InForce | None = None) -> str:
     """Return the commands that make the table exactly what the bridge networks need.
 
     Outgoing traffic is masqueraded, answers come back, neighbours on a bridge reach each other, bridges are
     isolated from each other and from the outside, and an internal network has no way out. A published port is an
     element of a map; what was sent to it is let in from everywhere, with the sender's address. Only the host's
     loopback, and neighbours that go the way around the host, come with the bridge's address, since the answers must
-    take the same way back. A bridge may route loopback addresses for that, so no container may send to them.
+    take the same way back. A container asks its own resolver for names. A bridge may route loopback addresses for that, so no container may send to them.
 
     Args:
         table: The table's name.
         networks: All networks.
-        ports: The published ports that are in force.
+        in_force: The published ports and the resolvers of the containers that run.
     """
     bridges = [network for network in networks if network.driver == "bridge"]
     forward, masquerade, guard = [], [], []
@@ -48,7 +48,10 @@ def ruleset(table: str, networks: tuple[Network, ...], ports: Iterable[Published
         f"meta l4proto {_PROTOCOLS} dnat ip to ip daddr . meta l4proto . th dport map @ports_at",
         f"meta l4proto {_PROTOCOLS} fib daddr type local dnat ip to meta l4proto . th dport map @ports",
     ]
-    found = tuple(ports)
+    names = (
+        [f"iifname {ours} udp dport 53 fib daddr type local redirect to :ip saddr map @resolvers"] if bridges else []
+    )
+    found, resolvers = (in_force.ports, in_force.resolvers) if in_force else ((), ())
     return f"""table inet {table} {{}}
 delete table inet {table}
 table inet {table} {{
@@ -60,13 +63,17 @@ table inet {table} {{
         type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service
 {_elements(f"{one.host_ip} . {_port(one)}" for one in found if one.host_ip != _ANY)}
     }}
+    map resolvers {{
+        type ipv4_addr : inet_service
+{_elements(f"{address} : {port}" for address, port in resolvers)}
+    }}
     chain guard {{
         type filter hook prerouting priority -300; policy accept;
 {_lines(guard)}
     }}
     chain prerouting {{
         type nat hook prerouting priority -100; policy accept;
-{_lines(published)}
+{_lines(names + published)}
     }}
     chain output {{
         type nat hook output priority -100; policy accept;

@@ -9,6 +9,7 @@ from typing import Any
 from engine.errors import InvalidArgument
 from engine.model.limits import DeviceRate, Limits
 
+SMALLEST_RATE = 1024
 SMALLEST_MEMORY = 6 << 20
 UNLIMITED = -1
 _DEFAULT_PERIOD, _DEFAULT_RT_PERIOD, _DEFAULT_SWAPPINESS = 100_000, 1_000_000, 60
@@ -79,6 +80,8 @@ def _validate_names(limits: Limits) -> None:
 
 
 def _validate_ranges(limits: Limits) -> None:
+    _in_range("network rate", limits.net_rate_in, SMALLEST_RATE, 1 << 40, "1 KiB per second")
+    _in_range("network rate", limits.net_rate_out, SMALLEST_RATE, 1 << 40, "1 KiB per second")
     _in_range("memory limit", limits.memory, SMALLEST_MEMORY, 1 << 62, "6 MiB")
     _in_range("CPU period", limits.cpu_period, 1000, 1_000_000)
     _in_range("CPU quota", limits.cpu_quota, 1000, 1 << 40)

@@ -7,7 +7,7 @@ import json
 import os
 import socket
 
-from engine.linux import procfs, rtnetlink, syscalls
+from engine.linux import procfs, rtnetlink, syscalls, traffic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,14 +24,38 @@ def attach(endpoint: Document, pid: int) -> None:
     )  # fmt: skip
     if endpoint.get("reflects"):
         rtnetlink.reflect(str(endpoint["host_interface"]))
+    rates: Document = endpoint.get("rates") or {}
+    if rates.get("in"):
+        traffic.limit_sending(str(endpoint["host_interface"]), int(rates["in"]))
+    if rates.get("out"):
+        traffic.limit_receiving(str(endpoint["host_interface"]), int(rates["out"]), str(endpoint["shaper"]))
+
+
+def detach(endpoint: Document) -> None:
+    """Delete what an endpoint has on the host beside its interface, which goes with the namespace."""
+    if endpoint.get("shaper"):
+        rtnetlink.delete_link(str(endpoint["shaper"]))
 
 
 def configure(endpoint: Document) -> None:
     """Give an endpoint's interface of this network namespace its address, and the default route if that is its."""
+    _refuse_routers(str(endpoint["interface"]))
     rtnetlink.configure(
         str(endpoint["interface"]), str(endpoint["address"]), int(endpoint["prefix_length"]),
         str(endpoint["gateway"]) if endpoint["routes"] else "",
     )  # fmt: skip
+
+
+def _refuse_routers(interface: str) -> None:
+    """Have an interface ignore router advertisements, which any neighbour could send (CVE-2020-13401)."""
+    try:
+        fd = os.open(f"/proc/sys/net/ipv6/conf/{interface}/accept_ra", os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return  # a kernel without IPv6
+    try:
+        os.write(fd, b"0")
+    finally:
+        os.close(fd)
 
 
 def _change(request: Document) -> None:

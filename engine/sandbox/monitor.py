@@ -14,11 +14,12 @@ import time
 
 from engine.linux import files, procfs, rtnetlink
 from engine.linux.cgroup import group as cgroups
-from engine.sandbox import protocol, spawn
+from engine.sandbox import connect, protocol, spawn
 from engine.sandbox.external import External
 from engine.sandbox.health import HealthChecks
 from engine.sandbox.ports import Ports
 from engine.sandbox.recorder import Recorder
+from engine.sandbox.resolver import Resolver
 from engine.sandbox.restart import RestartPolicy
 from engine.sandbox.spawn import StartFailure
 from engine.sandbox.streams import Streams
@@ -49,7 +50,8 @@ class Monitor:
         self._checks = self._health_checks()
         runtime = str(self._settings.get("runtime") or "")
         self._external = External(runtime, self._config, self._settings, self._group) if runtime else None
-        self._ports = Ports(self._settings)
+        self._resolver = Resolver(self._settings, self._streams)
+        self._ports = Ports(self._settings, self._resolver)
         self._recorder = Recorder(self._settings, self._journal)
         self._pid = 0
         self._lasted = 0.0
@@ -96,7 +98,7 @@ class Monitor:
         exit_code = 128 + number if number else os.WEXITSTATUS(status)
         oom_killed = self._group.oom_kills() > 0
         self._record_exit(exit_code, number, oom_killed, "")
-        self._close_ports()
+        self._leave_networks()
         self._remove_group()
         if oom_killed:
             self._journal("oom")
@@ -167,6 +169,7 @@ class Monitor:
 
     def _start(self) -> None:
         self._ports.hold()
+        self._resolver.listen()
         if self._checks:
             self._checks.reset()
         self._group.create()
@@ -205,6 +208,7 @@ class Monitor:
             "cgroup": {"version": self._group.version, "paths": self._group.paths},
             "endpoints": (self._settings.get("network") or {}).get("endpoints") or [], "restarts": self._policy.count,
             "name": self._settings["name"], "ports": self._ports.published,
+            "resolver": self._resolver.redirect,
         }  # fmt: skip
         self._record(state)
 
@@ -269,15 +273,17 @@ class Monitor:
         except OSError as error:
             self._journal("error", message=_sentence(error))
 
-    def _close_ports(self) -> None:
+    def _leave_networks(self) -> None:
         try:
             self._ports.close()
+            self._look_at_networks()
+            for endpoint in (self._settings.get("network") or {}).get("endpoints") or []:
+                connect.detach(endpoint)
         except OSError as error:
             self._journal("error", message=_sentence(error))
 
     def _clean_up(self) -> None:
-        self._close_ports()
-        self._look_at_networks()
+        self._leave_networks()
         leases: list[str] = self._settings.get("leases") or []
         for path in [*leases, *(str(self._settings[name]) for name in ("attach", "stopping", "networking", "state"))]:
             try:

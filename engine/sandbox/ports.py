@@ -19,6 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from engine.sandbox.resolver import Resolver
+
     Document = dict[str, Any]
 
 _TYPES = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "sctp": socket.SOCK_STREAM}
@@ -33,13 +35,14 @@ class Ports:
         published: What is in force, in the shape of engine.model.network.PublishedPort.
     """
 
-    def __init__(self, settings: Document) -> None:
+    def __init__(self, settings: Document, resolver: Resolver) -> None:
         network: Document = settings.get("network") or {}
         self._wanted: list[Document] = network.get("ports") or []
         self._table = str(network.get("table") or "")
         self._lock = str(network.get("lock") or "")
         self._address = str(network["endpoints"][0]["address"]) if self._wanted else ""
         self._running = os.path.dirname(str(settings["state"]))
+        self._resolver = resolver
         self._held: list[int] = []
         self._is_open = False
         self.published: list[Document] = []
@@ -105,9 +108,9 @@ class Ports:
         Raises:
             OSError: A port leads to another container that runs, or the rules are gone.
         """
-        if not self.published:
-            return
         elements = self._elements()
+        if not elements:
+            return
         with files.FileLock(self._lock, shared=True):  # else somebody who writes all rules anew would miss these
             self._is_open = True
             try:
@@ -126,7 +129,7 @@ class Ports:
             OSError: One leads to a container that runs.
         """
         keys = {element[1] for element in elements}
-        stale = [element for name in nfnetlink.PORT_MAPS for element in nfnetlink.dump(self._table, name)
+        stale = [element for name in nfnetlink.MAPS for element in nfnetlink.dump(self._table, name)
             if element[1] in keys]  # fmt: skip
         for element in stale:
             holder = self._container_with(element[1])
@@ -144,7 +147,7 @@ class Ports:
                 continue
             if name == os.path.basename(self._running) or not _is_used(state):
                 continue
-            if any(element[1] == key for element in elements_of(state.get("ports") or [])):
+            if any(element[1] == key for element in elements_of(state.get("ports") or [], state.get("resolver"))):
                 return f"container {state.get('name') or name[:12]}"
         return ""
 
@@ -154,7 +157,7 @@ class Ports:
             return
         wanted = set(self._elements())
         with files.FileLock(self._lock, shared=True):
-            found = [element for name in nfnetlink.PORT_MAPS for element in nfnetlink.dump(self._table, name)]
+            found = [element for name in nfnetlink.MAPS for element in nfnetlink.dump(self._table, name)]
             nfnetlink.delete(self._table, [element for element in found if element in wanted])
         self._is_open = False
 
@@ -166,12 +169,13 @@ class Ports:
         self.published.clear()
 
     def _elements(self) -> list[nfnetlink.Element]:
-        return elements_of(self.published)
+        return elements_of(self.published, self._resolver.redirect)
 
 
-def elements_of(published: list[Document]) -> list[nfnetlink.Element]:
-    """Return the elements of the maps that published ports need."""
-    return [
+def elements_of(published: list[Document], redirect: list[Any] | None) -> list[nfnetlink.Element]:
+    """Return the elements of the maps that a container's published ports and its resolver need."""
+    resolvers = [nfnetlink.resolver_element(*redirect)] if redirect else []
+    return resolvers + [
         nfnetlink.port_element(port["protocol"], port["host_ip"], port["host_port"], port["address"], port["port"])
         for port in published
     ]

@@ -79,14 +79,19 @@ class Paths:
                 self.root.joinpath(name).mkdir(mode=0o700, parents=True, exist_ok=True)
             if not self.version.exists():
                 files.write_atomic(self.version, VERSION.encode() + b"\n")
-            boot = files.boot_id()
-            if not self.boot.exists() or self.boot.read_text() != boot:
-                for name in ("containers", "rules"):
-                    files.remove_tree(self.run / name)
-                for lease in self.root.glob("networks/*/leases/*"):
-                    lease.unlink(missing_ok=True)
-                self.run.joinpath("containers").mkdir(mode=0o700)
-                files.write_atomic(self.boot, boot.encode())
+            self._forget_earlier_boot(files.boot_id())
+
+    def _forget_earlier_boot(self, boot: str) -> None:
+        """Remove what does not survive a reboot, when there was one."""
+        if self.boot.exists() and self.boot.read_text() == boot:
+            return
+        for name in ("containers", "rules", "names"):
+            files.remove_tree(self.run / name)
+        for lease in self.root.glob("networks/*/leases/*"):
+            lease.unlink(missing_ok=True)
+        for name in ("containers", "names"):
+            self.run.joinpath(name).mkdir(mode=0o700)
+        files.write_atomic(self.boot, boot.encode())
 
     @property
     def version(self) -> Path:

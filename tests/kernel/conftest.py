@@ -47,7 +47,9 @@ def leftovers(state: Path) -> list[str]:
     found = [f"file {path}" for path in ([state] if state.exists() else [])]
     found += [f"mount {line}" for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(state) in line]
     found += [
-        f"interface {name}" for name in os.listdir("/sys/class/net") if name.startswith((f"tui{mark}", f"t{mark[:2]}"))
+        f"interface {name}"
+        for name in os.listdir("/sys/class/net")
+        if name.startswith((f"tui{mark}", f"t{mark[:2]}", f"x{mark}"))
     ]
     if f"tuicon_{mark}" in nftables.run("list tables"):
         found.append(f"nft table tuicon_{mark}")

@@ -128,7 +128,7 @@ STARTS = spec("sh", "-c", "echo out; exit 3")
 CHILDREN: dict[str, tuple[str, Action, Action]] = {
     "launcher-start": ("launcher", NOTHING, lambda engine: run_to_end(engine, STARTS)),
     "launcher-exec": ("launcher", RUNNING, execute),
-    "monitor-whole-run": ("monitor", NOTHING, lambda engine: run_to_end(engine, replace(STARTS, ports=(PortMapping(80),)))),
+    "monitor-whole-run": ("monitor", lambda engine: engine.networks.create("mesh"), lambda engine: run_to_end(engine, replace(STARTS, network="mesh", ports=(PortMapping(80),)))),
     "monitor-auto-remove": ("monitor", NOTHING, lambda engine: run_to_end(engine, replace(STARTS, auto_remove=True, mounts=BIG.mounts))),
     "monitor-terminal": ("monitor", NOTHING, lambda engine: engine.containers.run(spec(*LONG, tty=True))),
     "monitor-failed-start": ("monitor", NOTHING, lambda engine: engine.containers.run(spec("no-such-command"))),
@@ -152,7 +152,7 @@ def world(state: Path) -> set[str]:
     found = {name for name in found if "journal" not in name and not re.fullmatch("locks/[a-z]+", name)}
     mark = leftovers_mark(state)
     found |= {f"cgroup {name}" for name in cgroups.groups_below(mark)}
-    found |= {f"published {element}" for name in nfnetlink.PORT_MAPS for element in nfnetlink.dump(mark, name)}
+    found |= {f"published {element}" for name in nfnetlink.MAPS for element in nfnetlink.dump(mark, name)}
     bridge = f"tui{mark.removeprefix('tuicon_')}"
     return found | {f"port {path.name}" for path in Path("/sys/class/net", bridge).glob("brif/*")}
 

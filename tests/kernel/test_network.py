@@ -67,6 +67,14 @@ def test_traffic_goes_out_with_the_hosts_address(engine: Engine, outside: str) -
     )
 
 
+def test_no_container_is_taken_for_a_router(engine: Engine) -> None:
+    container = run(engine)
+    bridge = engine.networks.get("bridge").bridge
+    with open(f"/proc/sys/net/ipv6/conf/{bridge}/accept_ra") as file:
+        assert file.read() == "0\n"
+    assert executed(engine, container, "cat", "/proc/sys/net/ipv6/conf/eth0/accept_ra") == (0, "0\n")
+
+
 def test_neighbours_reach_each_other_and_other_networks_do_not(engine: Engine) -> None:
     first, second = run(engine), run(engine)
     engine.networks.create("other")

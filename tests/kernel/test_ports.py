@@ -75,7 +75,7 @@ def asked_inside(container: Container, address: str, port: int) -> str | None:
 
 
 def elements(engine: Engine) -> list[tuple[str, bytes, bytes]]:
-    return [element for name in nfnetlink.PORT_MAPS for element in nfnetlink.dump(engine.networks.firewall.table, name)]
+    return [element for name in nfnetlink.MAPS for element in nfnetlink.dump(engine.networks.firewall.table, name)]
 
 
 def test_a_published_port_is_reached_from_everywhere_and_nothing_else_is(engine: Engine, outside: str) -> None:

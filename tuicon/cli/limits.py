@@ -15,7 +15,8 @@ from tuicon.model.units import parse_size
 _RATES = ("device_read_bps", "device_write_bps", "device_read_iops", "device_write_iops", "blkio_weight_devices")
 _NAMES = ("cpus", "cpu_period", "cpu_quota", "cpu_shares", "cpuset_cpus", "cpuset_mems", "memory",
     "memory_reservation", "memory_swap", "memory_swappiness", "oom_kill_disable", "cpu_rt_period", "cpu_rt_runtime",
-    "pids", "blkio_weight", "cpu_burst", "cpu_idle", "memory_high", "memory_min", "oom_group")  # fmt: skip
+    "pids", "blkio_weight", "cpu_burst", "cpu_idle", "memory_high", "memory_min", "oom_group",
+    "net_rate_in", "net_rate_out")  # fmt: skip
 _LISTS = ("hugepages", "unified")
 _AS_GIVEN = ("oom_kill_disable", "cpu_rt_runtime", "cpu_idle", "oom_group")
 _SHARES_PER_CPU = 1024  # as Kubernetes counts
@@ -50,6 +51,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--oom-group", action=argparse.BooleanOptionalAction,
         help="kill all processes together when memory lacks (cgroup v2)")  # fmt: skip
     group.add_argument("--pids-limit", type=int, dest="pids", metavar="N", help="number of tasks, -1 for unlimited")
+    group.add_argument(
+        "--net-rate-in", type=parse_bytes, metavar="RATE", help="bytes per second from each network (10m)"
+    )
+    group.add_argument("--net-rate-out", type=parse_bytes, metavar="RATE", help="bytes per second into each network")
     group.add_argument("--blkio-weight", type=int, metavar="N", help="relative I/O weight (10-1000)")
     group.add_argument("--blkio-weight-device", action="append", dest="blkio_weight_devices", metavar="DEVICE:N",
         help="relative I/O weight on a device")  # fmt: skip

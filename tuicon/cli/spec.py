@@ -64,6 +64,7 @@ def _add_network_flags(parser: argparse.ArgumentParser) -> None:
     add_list(parser, "--expose", metavar="PORT[/PROTOCOL]", help="say that it has a port or a range of ports")
     add_list(parser, "--add-host", metavar="NAME:ADDRESS", help="add a line to /etc/hosts")
     add_list(parser, "--dns", metavar="ADDRESS", help="use this name server")
+    add_list(parser, "--dns-option", metavar="OPTION", help="an option of resolv.conf")
     add_list(parser, "--dns-search", metavar="DOMAIN", help="use this search domain")
 
 
@@ -99,7 +100,7 @@ def spec_of(arguments: argparse.Namespace) -> ContainerSpec:
         user=arguments.user, workdir=arguments.workdir, hostname=arguments.hostname, domainname=arguments.domainname,
         tty=arguments.tty, interactive=arguments.interactive, labels=labels(arguments),
         annotations=pairs(arguments.annotation), network=networks[0].network, attachments=() if is_plain else networks, dns=tuple(arguments.dns),
-        dns_search=tuple(arguments.dns_search), extra_hosts=tuple(arguments.add_host), mounts=_mounts(arguments),
+        dns_search=tuple(arguments.dns_search), dns_options=tuple(arguments.dns_option), extra_hosts=tuple(arguments.add_host), mounts=_mounts(arguments),
         limits=limits.of_arguments(arguments), shm_size=parse_size(arguments.shm_size),
         stop_signal=arguments.stop_signal, stop_timeout=arguments.stop_timeout, auto_remove=arguments.rm,
         log=_log_options(arguments), init=arguments.init, runtime=arguments.runtime,

@@ -1,0 +1,76 @@
+"""The few DNS messages that a container's resolver reads and writes (RFC 1035, sections 3 and 4); pure."""
+
+from __future__ import annotations
+
+import struct
+
+A, PTR, AAAA = 1, 12, 28
+SUCCESS, SERVER_FAILURE = 0, 2
+LARGEST = 4096
+_IN = 1
+_TTL = 5
+_HEADER = 12
+_LONGEST_NAME = 253
+_QUESTION_NAME = b"\xc0\x0c"
+
+
+class Question:
+    """The one question of a query.
+
+    Attributes:
+        name: Lower case, without the dot at the end.
+        kind: The type of the records that are asked for.
+        end: Where it ends in the message.
+    """
+
+    def __init__(self, name: str, kind: int, end: int) -> None:
+        self.name = name
+        self.kind = kind
+        self.end = end
+
+
+def parse(message: bytes) -> Question | None:
+    """Return the question of a standard query; None for anything else."""
+    if len(message) < _HEADER:
+        return None
+    _, flags, questions = struct.unpack_from("!HHH", message)
+    if flags & 0xF800 or questions != 1:  # an answer, or not a standard query
+        return None
+    labels, place = [], _HEADER
+    while place < len(message) and (length := message[place]):
+        if length > 63 or place + 1 + length > len(message):
+            return None
+        labels.append(message[place + 1 : place + 1 + length])
+        place += 1 + length
+    if place + 5 > len(message):
+        return None
+    kind, of_class = struct.unpack_from("!HH", message, place + 1)
+    name = b".".join(labels).decode("ascii", "replace").lower()
+    return Question(name, kind, place + 5) if of_class == _IN and len(name) <= _LONGEST_NAME else None
+
+
+def answer(query: bytes, question: Question, records: list[bytes], code: int = SUCCESS) -> bytes:
+    """Return the answer to a query.
+
+    Args:
+        query: The query.
+        question: Its question.
+        records: The data of the records, which are of the kind that was asked for.
+        code: The response code.
+    """
+    identifier, flags = struct.unpack_from("!HH", query)
+    head = struct.pack("!HHHHHH", identifier, 0x8080 | (flags & 0x0100) | code, 1, len(records), 0, 0)
+    tail = (_QUESTION_NAME + struct.pack("!HHIH", question.kind, _IN, _TTL, len(data)) + data for data in records)
+    return head + query[_HEADER : question.end] + b"".join(tail)
+
+
+def encode_name(name: str) -> bytes:
+    """Return a name as it stands in a record."""
+    labels = [label.encode("ascii", "replace")[:63] for label in name.split(".") if label]
+    return b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
+
+
+def reversed_address(name: str) -> str:
+    """Return the IPv4 address that a name such as 4.3.2.1.in-addr.arpa stands for; empty when it is none."""
+    parts = name.removesuffix(".in-addr.arpa").split(".")
+    return ".".join(reversed(parts)) if name.endswith(".in-addr.arpa") and len(parts) == 4 else ""
