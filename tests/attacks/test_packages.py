@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
+import random
 import sqlite3
 import struct
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -168,3 +171,46 @@ def test_a_large_number_of_layers_is_walked_without_a_stack(engine: Engine) -> N
     before = len(os.listdir("/proc/self/fd"))
     assert len(read(engine, load(engine, *layers)).packages) == 10
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def a_program() -> bytes:
+    header = struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    start = b"\x7fELF\2\1\1" + bytes(9) + header + struct.pack("<IIQQQQ", 1, 6, 0, 0, 0, 256) + bytes(16)
+    return (
+        start
+        + bytes(8)
+        + b"\xff Go buildinf:\x08\x02"
+        + bytes(16)
+        + b"\x08go1.22.1"
+        + bytes([53])
+        + bytes(16)
+        + b"dep\ta\tv1\n"
+    )
+
+
+def a_header() -> bytes:
+    tags = ((1000, 6, 0, 1), (1001, 6, 5, 1), (1003, 4, 8, 1), (1116, 4, 8, 1), (1117, 8, 0, 1), (1118, 8, 5, 1))
+    entries = b"".join(struct.pack(">IIII", *tag) for tag in tags)
+    return struct.pack(">II", len(tags), 12) + entries + b"name\0" + b"1\0\0" + struct.pack(">I", 0)
+
+
+@pytest.mark.parametrize("kind", ["program", "rpm", "archive", "manifest", "lock"])
+def test_a_document_with_any_bytes_wrong_is_read_or_refused(kind: str) -> None:
+    lock = b'{"packages":{"node_modules/a":{"version":"1"}},"dependencies":{"c":{"version":"1","dependencies":{}}}}'
+    table = "CREATE TABLE Packages (hnum INTEGER PRIMARY KEY, blob BLOB);"
+    readers: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
+        "program": (a_program(), lambda data: list(golang.parse(io.BytesIO(data)))),
+        "rpm": (a_header(), lambda data: list(rpm.parse(a_database(table, (data,))))),
+        "archive": (jar({"a.jar": jar({"META-INF/MANIFEST.MF": b"Bundle-Version: 1\n"})}), lambda data: list(java.parse(io.BytesIO(data), "a-1.jar", java.Budget(1 << 20)))),
+        "manifest": (b'{"name":"x","version":"1","license":{"type":"MIT"},"licenses":["b"]}', npm.parse_manifest),
+        "lock": (lock, lambda data: list(npm.parse_lock(data))),
+    }  # fmt: skip
+    whole, parse = readers[kind]
+    assert parse(whole)
+    chosen = random.Random(kind)
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for _ in range(chosen.choice((1, 2, 8))):
+            damaged[chosen.randrange(len(damaged))] = chosen.choice((0, 0x7F, 0x80, 0xFF, chosen.randrange(256)))
+        with contextlib.suppress(Unreadable):
+            parse(bytes(damaged[: chosen.choice((len(damaged), chosen.randrange(len(damaged))))]))

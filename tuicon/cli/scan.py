@@ -105,7 +105,7 @@ def _scan(engine: Engine, arguments: argparse.Namespace) -> int:
         if item.severity in wanted and (item.fixed_in or not arguments.only_fixed)
     ]
     for warning in result.warnings:
-        complain(warning)
+        complain(_printable(warning))
     if arguments.format == "table":
         _print_table(result, shown, arguments.output)
     else:
@@ -120,10 +120,13 @@ def _print_table(result: ScanResult, shown: Sequence[Vulnerability], target: Pat
     if target:
         raise Usage("scan: -o wants --format json or sarif")
     rows = [
-        (
-            item.severity.name, main_name(item), item.package.name, item.package.version, item.fixed_in or "-",
-            item.summary[:_SUMMARY_WIDTH],
-        )
+        [
+            _printable(cell)
+            for cell in (
+                item.severity.name, main_name(item), item.package.name, item.package.version, item.fixed_in or "-",
+                item.summary[:_SUMMARY_WIDTH],
+            )
+        ]
         for item in shown
     ]  # fmt: skip
     if rows:
@@ -136,6 +139,11 @@ def _print_table(result: ScanResult, shown: Sequence[Vulnerability], target: Pat
         )
     now = datetime.now(UTC)
     print(f"Advisories: {', '.join(f'{item.name} ({_age(item, now)})' for item in result.databases)}")
+
+
+def _printable(text: str) -> str:
+    """Return a text of an advisory without what a terminal would obey."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
 def _age(database: Database, now: datetime) -> str:

@@ -57,7 +57,7 @@ def _build_info(file: BinaryIO) -> tuple[str, str]:
         ValueError: The file is no ELF file, or is malformed.
     """
     ident = file.read(16)
-    if ident[:4] != b"\x7fELF" or ident[4] not in (1, 2) or ident[5] not in (1, 2):
+    if len(ident) < 16 or ident[:4] != b"\x7fELF" or ident[4] not in (1, 2) or ident[5] not in (1, 2):
         return "", ""
     order = "<" if ident[5] == 1 else ">"
     segments, data = _tables(file, is_64=ident[4] == 2, order=order)

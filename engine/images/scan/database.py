@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -102,6 +103,14 @@ def remove(paths: Paths, name: str) -> None:
     path.unlink(missing_ok=True)
 
 
+class Row(NamedTuple):
+    """What an advisory says of a package: the advisory's number in its database, its id, and what is affected."""
+
+    number: int
+    id: str
+    affected: Affected
+
+
 class Reader:
     """Answers what a database knows; a database that is replaced meanwhile stays as it was."""
 
@@ -120,15 +129,18 @@ class Reader:
         """Return an ecosystem's names with their releases, as the database has them."""
         return tuple(sorted(name for name in self._ecosystems.values() if name.partition(":")[0] == ecosystem))
 
-    def affected(self, name: str, ecosystem: str, fits: Callable[[str], bool]) -> Iterator[tuple[int, str, Affected]]:
-        """Yield (advisory's number, ecosystem, what is affected) for a package."""
+    def affected(self, name: str, ecosystem: str, fits: Callable[[str], bool]) -> Iterator[Row]:
+        """Yield what advisories say of a package."""
         wanted = [
             number for number, found in self._ecosystems.items() if found.partition(":")[0] == ecosystem and fits(found)
         ]
         places = ",".join("?" * len(wanted))
-        query = f"SELECT advisory, ecosystem, content FROM affected WHERE name = ? AND ecosystem IN ({places})"  # noqa: S608 - question marks only
-        for advisory, number, content in self._database.execute(query, (name, *wanted)):
-            yield advisory, self._ecosystems[number], advisories.decode_affected(zlib.decompress(content))
+        query = (
+            "SELECT number, id, affected.content FROM affected JOIN advisory ON number = advisory"  # noqa: S608 - question marks only
+            f" WHERE name = ? AND ecosystem IN ({places})"
+        )
+        for number, advisory, content in self._database.execute(query, (name, *wanted)):
+            yield Row(number, advisory, advisories.decode_affected(zlib.decompress(content)))
 
     def advisory(self, number: int) -> Content:
         """Return an advisory."""

@@ -54,7 +54,9 @@ class _Scanner:
 
     def __init__(self, readers: list[Reader], inventory: Inventory) -> None:
         self.warnings: list[str] = []
-        self._readers = readers
+        self._readers = sorted(
+            readers, key=lambda reader: reader.about.modified_at or reader.about.imported_at, reverse=True
+        )
         self._inventory = inventory
         self._fits = ecosystems.release_fits(inventory.distribution)
 
@@ -93,19 +95,23 @@ class _Scanner:
             self.warnings.append(text)
 
     def _found(self, ecosystem: str, names: tuple[str, ...], version: str) -> Iterator[Vulnerability]:
-        seen: set[str] = set()
+        """Yield what the advisories say; where several databases have one, the newest database's counts."""
+        decided: set[str] = set()
         for reader in self._readers:
-            for name in names:
-                for number, _, affected in reader.affected(name, ecosystem, self._fits):
-                    try:
-                        hit = match(affected, ecosystem, version)
-                    except Incomparable as error:
-                        self._warn(f"{name}: {error}")
-                        continue
-                    content = reader.advisory(number) if hit else None
-                    if hit and content and content.id not in seen:
-                        seen.add(content.id)
-                        yield self._vulnerability(content, affected, hit.fixed_in, reader.name)
+            rows = [
+                row for name in names for row in reader.affected(name, ecosystem, self._fits) if row.id not in decided
+            ]
+            decided |= {row.id for row in rows}
+            hits: set[str] = set()
+            for row in rows:
+                try:
+                    hit = match(row.affected, ecosystem, version)
+                except Incomparable as error:
+                    self._warn(f"{names[0]}: {row.id}: {error}")
+                    continue
+                if hit and row.id not in hits:
+                    hits.add(row.id)
+                    yield self._vulnerability(reader.advisory(row.number), row.affected, hit.fixed_in, reader.name)
 
     def _vulnerability(self, content: Content, affected: Affected, fixed_in: str, known_by: str) -> Vulnerability:
         others = tuple(dict.fromkeys([*content.aliases, *content.upstream]))
