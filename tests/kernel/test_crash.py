@@ -119,6 +119,7 @@ CHILDREN: dict[str, tuple[str, Action, Action]] = {
     "monitor-auto-remove": ("monitor", NOTHING, lambda engine: run_to_end(engine, replace(STARTS, auto_remove=True, mounts=BIG.mounts))),
     "monitor-terminal": ("monitor", NOTHING, lambda engine: engine.containers.run(spec(*LONG, tty=True))),
     "monitor-failed-start": ("monitor", NOTHING, lambda engine: engine.containers.run(spec("no-such-command"))),
+    "monitor-of-a-runtime": ("monitor", NOTHING, lambda engine: run_to_end(engine, replace(STARTS, runtime="runc"))),
     "init-start": ("init", NOTHING, lambda engine: run_to_end(engine, STARTS)),
     "exec": ("exec", RUNNING, execute),
     "exec-child": ("enter", RUNNING, execute),
