@@ -13,6 +13,7 @@ import signal
 import time
 
 from engine.linux import files, procfs, syscalls
+from engine.sandbox import protocol
 from engine.sandbox.enter import Entry
 from engine.sandbox.process import CannotStart
 from engine.sandbox.security import Security
@@ -122,12 +123,18 @@ class HealthChecks(Timer):
             self._plan()
             return
         self._check_began = time.monotonic()
-        self._result, theirs = os.pipe2(os.O_CLOEXEC)
         self._said = b""
-        self._checker = os.fork()
+        ours, theirs = os.pipe2(os.O_CLOEXEC)
+        try:
+            self._checker = os.fork()
+        except OSError:  # the host has no room for one more process now
+            protocol.close_all([ours, theirs])
+            self._plan()
+            return
         if self._checker == 0:
             self._be_checker(theirs)
         os.close(theirs)
+        self._result = ours
         self._streams.watch(self._result, self._read_result)
 
     def _plan(self) -> None:
@@ -141,7 +148,7 @@ class HealthChecks(Timer):
             return
         said = self._said
         self._forget()
-        if said:  # else it was killed
+        if said.endswith(b"}"):  # else the checker was killed
             if self._verdict.add(json.loads(said), self._check_began - self._began):
                 self._report(self._verdict.status)
             self._save()
@@ -155,7 +162,10 @@ class HealthChecks(Timer):
 
     def _save(self) -> None:
         found = {"status": self._verdict.status, "failing_streak": self._verdict.streak, "log": self._verdict.log}
-        files.write_atomic(str(self._settings["path"]), json.dumps(found).encode())
+        try:
+            files.write_atomic(str(self._settings["path"]), json.dumps(found).encode())
+        except OSError:
+            return  # a full disk must not end the monitor, nor somebody who removes the container meanwhile
 
     def _be_checker(self, result: int) -> None:
         """Run one check in this forked process and write its result; never returns."""

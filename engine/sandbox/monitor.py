@@ -137,7 +137,10 @@ class Monitor:
 
     def _is_start_wanted(self) -> bool:
         """Return whether the policy, which may have been changed meanwhile, wants another start."""
-        settings: Document = json.loads(files.read_file(f"{self._bundle}/monitor.json"))
+        try:
+            settings: Document = json.loads(files.read_file(f"{self._bundle}/monitor.json"))
+        except FileNotFoundError:  # somebody has removed the container
+            return False
         self._policy.change(settings.get("restart") or {})
         return not self._is_stopped() and self._policy.wants(self._end[0])
 

@@ -28,6 +28,7 @@ from engine.linux.cgroup import layout
 from engine.model.container import Container, ContainerSpec, ExecSpec, Mount
 from engine.model.network import Attachment, PortMapping
 from engine.model.status import Status
+from tests.conftest import IS_PURE_V2
 from tests.kernel import faults
 from tests.kernel.test_images import docker_archive, entry, tar_of
 
@@ -124,6 +125,7 @@ OPERATIONS: dict[str, tuple[Action, Action]] = {
 }  # fmt: skip
 IN_THE_KERNEL = ("start", "exec", "stop", "remove-running", "pause", "network-rm")
 """The operations that the version of cgroups, or the kernel, makes a difference to."""
+RUNTIME = "crun" if IS_PURE_V2 else "runc"
 STARTS = spec("sh", "-c", "echo out; exit 3")
 CHILDREN: dict[str, tuple[str, Action, Action]] = {
     "launcher-start": ("launcher", NOTHING, lambda engine: run_to_end(engine, STARTS)),
@@ -132,6 +134,7 @@ CHILDREN: dict[str, tuple[str, Action, Action]] = {
     "monitor-auto-remove": ("monitor", NOTHING, lambda engine: run_to_end(engine, replace(STARTS, auto_remove=True, mounts=BIG.mounts))),
     "monitor-terminal": ("monitor", NOTHING, lambda engine: engine.containers.run(spec(*LONG, tty=True))),
     "monitor-failed-start": ("monitor", NOTHING, lambda engine: engine.containers.run(spec("no-such-command"))),
+    "monitor-of-a-runtime": ("monitor", NOTHING, lambda engine: run_to_end(engine, replace(STARTS, runtime=RUNTIME))),
     "init-start": ("init", NOTHING, lambda engine: run_to_end(engine, STARTS)),
     "exec": ("exec", RUNNING, execute),
     "exec-child": ("enter", RUNNING, execute),

@@ -18,14 +18,15 @@ from engine.model.container import Container, ContainerSpec, ExecSpec, Mount, Re
 from engine.model.health import HealthCheck
 from engine.model.limits import Limits
 from engine.model.status import Status
+from tests.conftest import IS_PURE_V2
 from tests.kernel.conftest import leftovers
 from tests.kernel.test_features import DEFAULT_CAPABILITIES, execute, status_of
 from tests.kernel.test_lifecycle import IMAGE, finish, output, until
 
-RUNTIMES = ["runc", pytest.param("crun", marks=pytest.mark.v2)]  # crun refuses hybrid cgroups
+RUNTIME = "crun" if IS_PURE_V2 else "runc"  # crun refuses hybrid cgroups
 
 
-def spec(script: str, runtime: str, **more: Any) -> ContainerSpec:
+def spec(script: str, runtime: str = RUNTIME, **more: Any) -> ContainerSpec:
     return replace(ContainerSpec(IMAGE, command=("sh", "-c", script), network="none", runtime=runtime), **more)
 
 
@@ -34,14 +35,13 @@ def kernels_view(engine: Engine, container: Container) -> str:
     return Path(next(iter(group.paths.values())), "cgroup.procs").read_text()
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_every_verb_works(engine: Engine, runtime: str, root: Path) -> None:
+def test_every_verb_works(engine: Engine, root: Path) -> None:
     script = "echo out; echo err >&2; trap 'exit 9' TERM; while :; do sleep 0.1; done"
     root.joinpath("data").mkdir()
     root.joinpath("data", "file").touch()
     root.joinpath("data").chmod(0o755)
     mounts = (Mount("bind", "/data", str(root / "data")), Mount("tmpfs", "/scratch", options=("size=1m",)))
-    container = engine.containers.run(spec(script, runtime, network="bridge", limits=Limits(pids=55, memory=64 << 20),
+    container = engine.containers.run(spec(script, network="bridge", limits=Limits(pids=55, memory=64 << 20),
         user="daemon", hostname="inside", mounts=mounts, env=("WHO=me",), workdir="/made/here"))  # fmt: skip
     until(lambda: output(engine, container.id) == "out\n" and output(engine, container.id, "stderr") == "err\n")
     status = status_of(container.pid)
@@ -65,35 +65,33 @@ def test_every_verb_works(engine: Engine, runtime: str, root: Path) -> None:
         while session.read(timeout=60) is not None:
             pass
         assert session.exit_code == 9
-    assert engine.containers.inspect(container.id)["HostConfig"]["Runtime"] == runtime
+    assert engine.containers.inspect(container.id)["HostConfig"]["Runtime"] == RUNTIME
     assert engine.system.check().found == ()
     engine.containers.start(container.id)
     assert execute(engine, engine.containers.get(container.id), "ls -d /made/here") == "/made/here\n"
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_exit_codes_signals_terminals_and_restarts(engine: Engine, runtime: str) -> None:
-    assert finish(engine, spec("exit 42", runtime)) == (42, "")
-    killed = engine.containers.run(spec("sleep 1000", runtime))
+def test_exit_codes_signals_terminals_and_restarts(engine: Engine) -> None:
+    assert finish(engine, spec("exit 42")) == (42, "")
+    killed = engine.containers.run(spec("sleep 1000"))
     engine.containers.kill(killed.id)
     assert engine.containers.wait(killed.id, timeout=60) == 137
-    created = engine.containers.create(spec("tty; stty size; exit 3", runtime, tty=True))
+    created = engine.containers.create(spec("tty; stty size; exit 3", tty=True))
     with engine.containers.start_attached(created.id, size=(33, 77)) as session:
         text = b""
         while (read := session.read(timeout=60)) is not None:
             text += read[1]
     assert (session.exit_code, text.split()[-2:]) == (3, [b"33", b"77"])
     again = engine.containers.run(
-        spec("echo run >>/runs; wc -l </runs; exit 5", runtime, restart=RestartPolicy("on-failure", 2))
+        spec("echo run >>/runs; wc -l </runs; exit 5", restart=RestartPolicy("on-failure", 2))
     )
     assert engine.containers.wait(again.id, timeout=120) == 5
     assert output(engine, again.id).split() == ["1", "2", "3"]
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_health_is_checked_and_rm_ends_all(engine: Engine, runtime: str) -> None:
+def test_health_is_checked_and_rm_ends_all(engine: Engine) -> None:
     check = HealthCheck(("CMD-SHELL", "id -u; test -e /ok"), interval=0.1, timeout=60.0, retries=1)
-    container = engine.containers.run(spec("sleep 1000", runtime, health=check, auto_remove=True))
+    container = engine.containers.run(spec("sleep 1000", health=check, auto_remove=True))
     until(lambda: getattr(engine.containers.get(container.id).health, "status", "") == "unhealthy")
     session = engine.containers.exec(container.id, ExecSpec(("touch", "/ok")))
     assert session is not None
@@ -103,12 +101,11 @@ def test_health_is_checked_and_rm_ends_all(engine: Engine, runtime: str) -> None
     until(lambda: engine.containers.list() == ())
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_what_a_runtime_says_when_it_fails_is_told(engine: Engine, runtime: str) -> None:
-    with pytest.raises(CommandNotFound, match=f"{runtime} failed: .*no-such-command") as caught:
-        engine.containers.run(replace(spec("", runtime), command=("no-such-command",)))
+def test_what_a_runtime_says_when_it_fails_is_told(engine: Engine) -> None:
+    with pytest.raises(CommandNotFound, match=f"{RUNTIME} failed: .*no-such-command") as caught:
+        engine.containers.run(replace(spec(""), command=("no-such-command",)))
     assert "\n" not in str(caught.value)
-    nobody = engine.containers.create(spec("true", runtime, user="nobody-of-that-name"))
+    nobody = engine.containers.create(spec("true", user="nobody-of-that-name"))
     with pytest.raises(StartFailed, match="unable to find user"):
         engine.containers.start(nobody.id)
     assert engine.containers.get(nobody.id).status is Status.EXITED
@@ -120,8 +117,8 @@ def test_what_is_no_runtime_or_cannot_be_combined_is_refused(engine: Engine, roo
         engine.containers.create(spec("true", "no-such-runtime"))
     combined: list[dict[str, Any]] = [{"init": True}, {"userns": "auto"}]
     for more in combined:
-        with pytest.raises(NotSupported, match="runtime runc"):
-            engine.containers.create(spec("true", "runc", **more))
+        with pytest.raises(NotSupported, match=f"runtime {RUNTIME}"):
+            engine.containers.create(spec("true", **more))
     with pytest.raises(StartFailed, match="ended with code 1 and wrote no reason"):
         engine.containers.run(spec("true", "/bin/false"))
     program = root / "mine"
@@ -141,13 +138,13 @@ def slow(root: Path) -> Path:
     """A runtime that waits for a file before each of its steps, so that its caller can be killed there."""
     program = root / "slow"
     program.write_text(f'#!/bin/sh\ncase "$*" in *" create "*) touch {root}/reached; while ! [ -e {root}/go ]; do sleep 0.05; done;; esac\n'
-        'exec runc "$@"\n')  # fmt: skip
+        f'exec {RUNTIME} "$@"\n')  # fmt: skip
     program.chmod(0o755)
     return program
 
 
 def test_a_monitor_that_is_killed_leaves_nothing_that_cannot_be_cleaned(engine: Engine, root: Path) -> None:
-    container = engine.containers.run(spec("sleep 1000", "runc"))
+    container = engine.containers.run(spec("sleep 1000"))
     state = engine._registry.state(container.id)
     assert state is not None
     os.kill(state.monitor_pid, signal.SIGKILL)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from engine.model.health import HealthCheck
+from engine.model.health import Health, HealthCheck
 from engine.sandbox.health import Verdict, command_of
+from tests.fakes import a_container
+from tuicon.cli.listing import _CONTAINER_TESTS, filtered
+from tuicon.model.rows import container_columns, status_cell
 
 
 def statuses(codes: list[int], *, at: float = 100.0, **settings: float) -> list[tuple[str, int]]:
@@ -47,3 +50,13 @@ def test_what_a_user_does_not_say_is_the_images() -> None:
     assert HealthCheck(retries=1).completed_by(image) == HealthCheck(("CMD", "a"), interval=5.0, retries=1)
     assert not HealthCheck(("NONE",)).completed_by(image).is_wanted
     assert not HealthCheck(("WHATEVER", "x")).is_wanted
+
+
+@pytest.mark.parametrize(("status", "style"), [("starting", "warn"), ("healthy", "ok"), ("unhealthy", "bad")])
+def test_a_row_says_how_a_container_is_and_lists_can_be_filtered(status: str, style: str) -> None:
+    container = a_container(1, health=Health(status))
+    cell = status_cell(container)
+    assert (cell.text.lstrip("● "), cell.style) == (status, style)
+    assert len(cell.text) <= (container_columns(200)[0].width or 0)
+    assert filtered([container, a_container(2)], [f"health={status}"], _CONTAINER_TESTS) == [container]
+    assert filtered([container, a_container(2)], ["health=none"], _CONTAINER_TESTS) == [a_container(2)]

@@ -80,7 +80,7 @@ def events(engine: Engine, arguments: argparse.Namespace) -> int:
         "container": lambda event, value: (
             event.type == "container" and (event.name == value or event.id.startswith(value))
         ),
-        "event": lambda event, value: event.action == value,
+        "event": lambda event, value: value in (event.action, event.action.partition(": ")[0]),
         "image": lambda event, value: value in (event.attributes.get("image"), event.name),
         "type": lambda event, value: event.type == value,
     }
