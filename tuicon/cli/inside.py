@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from engine.model.contents import FileEntry, Waste
 
 _COMMAND_WIDTH = 60
+_LONGEST_LINE = 1 << 16
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 
 
@@ -154,9 +155,10 @@ def cat(engine: Engine, arguments: argparse.Namespace) -> int:
             shutil.copyfileobj(file, sys.stdout.buffer)
             sys.stdout.buffer.flush()
             return 0
-        for line in file:
-            text = line.decode("utf-8", "surrogateescape").removesuffix("\n")
-            print("\t".join(printable(part) for part in text.split("\t")))
+        while line := file.readline(_LONGEST_LINE):
+            text = line.decode("utf-8", "surrogateescape")
+            tame = "\t".join(printable(part) for part in text.removesuffix("\n").split("\t"))
+            sys.stdout.write(tame + "\n" * text.endswith("\n"))
     return 0
 
 

@@ -24,6 +24,7 @@ from tuicon.dialogs.ask import Help, Prompt
 from tuicon.dialogs.document import Document
 from tuicon.model import filetree, inside, units
 from tuicon.model.filetree import FileTree
+from tuicon.model.rows import Column, Row
 from tuicon.model.text import printable
 from tuicon.widgets.file_table import FileTable
 from tuicon.widgets.table import RecordTable
@@ -82,9 +83,9 @@ class LayerBrowser(Screen[None]):
                     yield FileTable(id="files", empty="reading the layer")
                     with Vertical(id="waste"):
                         yield Static("", id="score")
-                        yield RecordTable(id="wasted", empty="nothing is wasted")
+                        yield RecordTable(id="wasted", empty="adding up")
                     with Vertical(id="advice"):
-                        yield RecordTable(id="advices", empty="nothing to save")
+                        yield RecordTable(id="advices", empty="comparing files")
                         yield Static("", id="remedy", markup=False)
         yield Input(id="filter", placeholder="filter: words of paths, !not; enter keeps it, esc drops it")
         yield Footer(show_command_palette=False, compact=True)
@@ -148,7 +149,9 @@ class LayerBrowser(Screen[None]):
     def _show_layers(self, layers: tuple[LayerSummary, ...]) -> None:
         self._summaries = layers
         table = self.query_one("#layers", RecordTable)
+        table.empty = self.query_one(FileTable).empty = "the image has no layers"
         table.show(inside.LAYER_COLUMNS, inside.layer_rows(layers))
+        table.refresh()
         if layers:
             table.cursor_key = str(len(layers) - 1)
             self.number = len(layers) - 1
@@ -164,6 +167,7 @@ class LayerBrowser(Screen[None]):
 
     def _take_tree(self, tree: FileTree) -> None:
         self._tree = tree
+        self.query_one(FileTable).empty = "no file fits"
         self._show_files()
 
     def watch_changed_only(self, changed_only: bool) -> None:
@@ -193,11 +197,17 @@ class LayerBrowser(Screen[None]):
 
     def _show_waste(self, waste: Waste) -> None:
         self.query_one("#score", Static).update(Text(inside.score(waste)))
-        self.query_one("#wasted", RecordTable).show(inside.WASTE_COLUMNS, inside.waste_rows(waste))
+        self._fill("#wasted", "nothing is wasted", inside.WASTE_COLUMNS, inside.waste_rows(waste))
 
     def _show_advice(self, advice: tuple[Advice, ...]) -> None:
         self._advice = advice
-        self.query_one("#advices", RecordTable).show(inside.ADVICE_COLUMNS, inside.advice_rows(advice))
+        self._fill("#advices", "nothing to save", inside.ADVICE_COLUMNS, inside.advice_rows(advice))
+
+    def _fill(self, name: str, empty: str, columns: tuple[Column, ...], found: tuple[Row, ...]) -> None:
+        table = self.query_one(name, RecordTable)
+        table.empty = empty
+        table.show(columns, found)
+        table.refresh()
 
     def watch_tab(self, tab: str) -> None:
         """Show another tab; what it has is read when it is first asked for."""

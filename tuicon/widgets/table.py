@@ -39,7 +39,11 @@ def sparkline(values: Sequence[float], width: int, maximum: float | None) -> str
 
 
 class RecordTable(ScrollView, can_focus=True):
-    """Shows rows; speaks by Highlighted, Chosen and MarksChanged."""
+    """Shows rows; speaks by Highlighted, Chosen and MarksChanged.
+
+    Attributes:
+        empty: What stands there when there are no rows.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j,down", "move(1)", "down", show=False),
@@ -107,7 +111,7 @@ class RecordTable(ScrollView, can_focus=True):
         self._columns: tuple[Column, ...] = ()
         self._rows: Sequence[Row] = ()
         self._places: dict[str, int] = {}
-        self._empty = empty
+        self.empty = empty
         self._header = header
 
     @property
@@ -224,7 +228,7 @@ class RecordTable(ScrollView, can_focus=True):
         place = y - self._header + round(self.scroll_offset.y)
         if not self._rows and place == 0:
             style = self.get_component_rich_style("table--empty", partial=True)
-            return self._line([Segment(f" {self._empty}", style)], width, Style())
+            return self._line([Segment(f" {self.empty}", style)], width, Style())
         if place >= len(self._rows):
             return Strip.blank(width, self.rich_style)
         row = self._rows[place]

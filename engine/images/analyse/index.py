@@ -89,20 +89,31 @@ class IndexWriter:
 
 
 def _item(entry: Entry, checksum: int) -> Item | None:
-    path = os.path.normpath("/" + entry.name).strip("/").encode("utf-8", "surrogateescape")
+    name = entry.name
+    if "//" in name or "./" in name or name.endswith("/."):
+        name = os.path.normpath("/" + name)
+    path = name.strip("/").encode("utf-8", "surrogateescape")
+    if WHITEOUT in name and (hidden := _hidden(path)) is not None:
+        return hidden
+    kind = _KINDS.get(entry.kind)
+    if not path or kind is None:
+        return None
+    seconds = entry.mtime_ns // 1_000_000_000
+    if kind == FILE:
+        return Item(path, kind, entry.size, entry.mode, entry.uid, entry.gid, seconds, b"", checksum)
+    link = entry.link.encode("utf-8", "surrogateescape")
+    return Item(path, kind, 0, entry.mode, entry.uid, entry.gid, seconds, link)
+
+
+def _hidden(path: bytes) -> Item | None:
+    """Return the deletion or the opaque mark that a path stands for, None when it is a path like others."""
     parent, _, name = path.rpartition(b"/")
     if name == OPAQUE.encode():
         return Item(parent, OPAQUE_DIRECTORY)
     if name.startswith(WHITEOUT.encode()):
-        return Item(os.path.join(parent, name.removeprefix(WHITEOUT.encode())), REMOVAL)  # noqa: PTH118 - bytes
-    kind = _KINDS.get(entry.kind)
-    if not path or kind is None:
-        return None
-    link = entry.link.encode("utf-8", "surrogateescape")
-    return Item(
-        path, kind, entry.size if kind == FILE else 0, entry.mode, entry.uid, entry.gid, entry.mtime_ns // 10**9, link,
-        checksum if kind == FILE else 0,
-    )  # fmt: skip
+        hidden = name.removeprefix(WHITEOUT.encode())
+        return Item(parent + b"/" + hidden if parent else hidden, REMOVAL)
+    return None
 
 
 def load(catalogue: Catalogue, layer: Layer) -> list[Item]:
