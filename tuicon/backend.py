@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+from engine.model.change import Copied
 from engine.model.container import Container, ContainerSpec, ExecSpec, LogEntry, Process
 from engine.model.event import Event
 from engine.model.image import Image
@@ -59,6 +60,8 @@ class Containers(Protocol):
     def inspect(self, ref: str) -> dict[str, Any]: ...
     def update(self, ref: str, change: Callable[[Limits], Limits]) -> LimitsChanged: ...
     def sampler(self) -> Sampler: ...
+    def commit(self, ref: str, reference: str = "") -> Image: ...
+    def copy_out(self, ref: str, path: str, target: str) -> Copied: ...
 
 
 class Images(Protocol):

@@ -142,6 +142,10 @@ COMMANDS: tuple[Command, ...] = (
         in_footer=True,
     ),
     Command("rename", "rename", "Give the container another name.", "R", SAFE, CONTAINERS, _any),
+    Command("commit", "commit…", "Make an image out of what the container changed.", "", SAFE, CONTAINERS, _any),
+    Command(
+        "copy_out", "copy out…", "Copy a file or directory of the container to this host.", "", SAFE, CONTAINERS, _any
+    ),
     Command("new", "new", "Run a new container.", "n", SAFE, _EVERYWHERE),
     Command("undo", "undo retune", "Take back the last change of limits.", "u", SAFE, CONTAINERS),
     Command("inspect", "inspect", "Show all that is known of what is selected.", "i", SAFE, _EVERYWHERE, _row),

@@ -11,6 +11,7 @@ from textual.containers import Horizontal, Vertical
 from textual.reactive import reactive
 from textual.widgets import Footer, Input
 
+from engine.model.change import Copied
 from engine.model.container import Container
 from engine.model.limits import Limits, LimitsChanged
 from tuicon.backend import Backend
@@ -18,7 +19,7 @@ from tuicon.commands.registry import BY_ID, COMMANDS, Command, help_groups
 from tuicon.dialogs.ask import Help
 from tuicon.dialogs.retune import Retune, Target
 from tuicon.messages import OperationFailed, OperationFinished, SnapshotTaken
-from tuicon.model import rows, tuning
+from tuicon.model import rows, tuning, units
 from tuicon.model.history import History
 from tuicon.model.rows import Column, Row
 from tuicon.model.snapshot import Snapshot
@@ -368,6 +369,10 @@ class MainScreen(Actions):
                 self._retune.changed(message.result.before, message.result.after, is_undo=is_undo)
             if is_undo:
                 self.notify("The limits are as they were", timeout=2)
+        elif isinstance(message.result, Copied):
+            first, more = message.result.warnings[:1], len(message.result.warnings) - 1
+            words = [f"Copied {units.size(message.result.size)}", *first, *([f"and {more} more"] if more > 0 else [])]
+            self.notify("; ".join(words))
 
     def on_operation_failed(self, message: OperationFailed) -> None:
         """Say what went wrong, and show the knobs as they are."""
