@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from engine.errors import NotFound
+from engine.model.change import Copied
 from engine.model.container import Container, ContainerSpec, ExecSpec, LogEntry, Process
 from engine.model.contents import Advice, Change, Extracted, FileEntry, LayerSummary, Waste, WastedPath
 from engine.model.event import Event
@@ -176,6 +177,14 @@ class FakeContainers:
         self._do("remove", self.get(ref).name, force, volumes)
         self._backend.items = [item for item in self._backend.items if ref not in (item.id, item.name)]
         self._backend.news.set()
+
+    def commit(self, ref: str, reference: str = "") -> Image:
+        self._do("commit", self.get(ref).name, reference)
+        return self._backend.images.list()[0]
+
+    def copy_out(self, ref: str, path: str, target: str) -> Copied:
+        self._do("copy_out", self.get(ref).name, path, target)
+        return Copied(2, 3 << 20, ("one is left out: it is a socket", "two is left out: it is a device"))
 
     def exec(self, ref: str, spec: ExecSpec, *, size: tuple[int, int] | None = None) -> None:
         self._do("exec", self.get(ref).name, spec, size)

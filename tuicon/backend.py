@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from engine.model.change import Copied
 from engine.model.container import Container, ContainerSpec, ExecSpec, LogEntry, Process
 from engine.model.contents import Advice, Extracted, FileEntry, LayerSummary, Waste
 from engine.model.event import Event
@@ -63,6 +64,8 @@ class Containers(Protocol):
     def inspect(self, ref: str) -> dict[str, Any]: ...
     def update(self, ref: str, change: Callable[[Limits], Limits]) -> LimitsChanged: ...
     def sampler(self) -> Sampler: ...
+    def commit(self, ref: str, reference: str = "") -> Image: ...
+    def copy_out(self, ref: str, path: str, target: str) -> Copied: ...
 
 
 class Contents(Protocol):

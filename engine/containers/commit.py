@@ -15,6 +15,7 @@ from engine.images.tree import Item, Tree, nothing
 from engine.images.unpack import WHITEOUT
 from engine.linux import inside
 from engine.model.container import ContainerSpec
+from engine.model.health import HealthCheck
 
 
 def layer(changes: Iterator[Found], tree: Tree) -> Iterator[Item]:
@@ -54,8 +55,24 @@ def settings_of(config: dict[str, Any], spec: ContainerSpec) -> dict[str, Any]:
     replaced = {"User": spec.user, "WorkingDir": spec.workdir, "StopSignal": spec.stop_signal}
     found |= {name: value for name, value in replaced.items() if value is not None}
     found["Labels"] = {**(config.get("Labels") or {}), **spec.labels}
+    if spec.health.test:
+        found["Healthcheck"] = _health(spec.health)
     anonymous: dict[str, Any] = {
         mount.target: {} for mount in spec.mounts if mount.kind == "volume" and not mount.source
     }
     found["Volumes"] = {**(config.get("Volumes") or {}), **anonymous}
     return found
+
+
+def _health(check: HealthCheck) -> dict[str, Any]:
+    """Return a health check as docker's config has it; times are nanoseconds."""
+    times = {
+        "Interval": check.interval, "Timeout": check.timeout, "StartPeriod": check.start_period,
+        "StartInterval": check.start_interval,
+    }  # fmt: skip
+    found = {
+        "Test": list(check.test),
+        "Retries": check.retries,
+        **{key: int(value * 1e9) for key, value in times.items()},
+    }
+    return {key: value for key, value in found.items() if value}

@@ -16,7 +16,7 @@ from engine.containers.isolation import CONTAINER, Shared
 from engine.containers.knobs import checked
 from engine.containers.networking import Networking
 from engine.containers.records import HEALTH, NETWORKING, Record, Registry
-from engine.errors import Conflict, InvalidArgument, NotSupported
+from engine.errors import Conflict, InvalidArgument, NotFound, NotSupported
 from engine.images.images import ImageStore
 from engine.linux import capabilities, files
 from engine.linux.cgroup.devices import block_device
@@ -283,8 +283,12 @@ class Creator:
 
     def mounts(self, record: Record) -> list[dict[str, Any]]:
         """Return the mounts of a container's own files, binds and volumes, those whose source is there."""
-        found = (bind for bind in (*self._files(record), *self._binds(record)) if Path(bind.source).exists())
-        return runtime_config.bind_mounts(tuple(found))
+        try:
+            own = self._files(record)
+        except NotFound:  # the container whose network it shares is gone
+            own = ()
+        found = tuple(bind for bind in (*own, *self._binds(record)) if Path(bind.source).exists())
+        return runtime_config.bind_mounts(found)
 
     def _monitor(self, record: Record, image: Image, network: dict[str, Any], leases: list[str]) -> dict[str, Any]:
         directory, running = self._paths.container(record.id), self._paths.running(record.id)

@@ -42,13 +42,13 @@ class Exchange:
         """
         from engine.containers import copy
 
-        container_id = self._registry.resolve(ref)
+        container_id, name = self._named(ref)
         with self._views.root(container_id) as view:
             if isinstance(source, Path | str):
                 copied = copy.copy_in(view, str(source), path, follow_link=follow_link)
             else:
                 copied = copy.copy_in_archive(view, source, path)
-        self._journal.append("container", "extract-to-dir", container_id, self._name(container_id), path=path)
+        self._journal.append("container", "extract-to-dir", container_id, name, path=path)
         return copied
 
     def copy_out(
@@ -70,13 +70,13 @@ class Exchange:
         """
         from engine.containers import copy
 
-        container_id = self._registry.resolve(ref)
+        container_id, name = self._named(ref)
         with self._views.root(container_id) as view:
             if isinstance(target, Path | str):
                 copied = copy.copy_out(view, path, str(target), keeps_owners=keeps_owners, follow_link=follow_link)
             else:
                 copied = copy.copy_out_archive(view, path, target.write, follow_link=follow_link)
-        self._journal.append("container", "archive-path", container_id, self._name(container_id), path=path)
+        self._journal.append("container", "archive-path", container_id, name, path=path)
         return copied
 
     def diff(self, ref: str) -> tuple[Change, ...]:
@@ -99,10 +99,10 @@ class Exchange:
         """
         from engine.containers import copy
 
-        container_id = self._registry.resolve(ref)
+        container_id, name = self._named(ref)
         with self._views.root(container_id, alone=True) as view:
             copied = copy.export_to_file(view, target) if isinstance(target, Path) else copy.export(view, target.write)
-        self._journal.append("container", "export", container_id, self._name(container_id))
+        self._journal.append("container", "export", container_id, name)
         return copied
 
     def commit(
@@ -140,5 +140,7 @@ class Exchange:
         self._journal.append("container", "commit", container_id, record.name, comment=message, imageID=image.id)
         return image
 
-    def _name(self, container_id: str) -> str:
-        return self._registry.record(container_id).name
+    def _named(self, ref: str) -> tuple[str, str]:
+        """Return the id and the name of a container, which may be gone when its files are copied."""
+        container_id = self._registry.resolve(ref)
+        return container_id, self._registry.record(container_id).name

@@ -116,32 +116,42 @@ class ImageStore:
 
     def import_rootfs(
         self, source: Path | BinaryIO, reference: str = "", *, settings: ImageSettings | None = None,
-        limits: UnpackLimits | None = None,
+        changes: tuple[str, ...] = (), limits: UnpackLimits | None = None,
     ) -> Image:  # fmt: skip
         """Make an image of one layer from a tar of a root file system (compressed or not).
 
+        Args:
+            source: The archive.
+            reference: A name for the image.
+            settings: What its config says.
+            changes: Dockerfile instructions that add to that, such as "CMD sleep 10".
+            limits: What the layer may hold.
+
         Raises:
             ImageError: The archive is damaged or hostile; nothing is kept.
-            InvalidArgument: The path does not exist, or the reference is malformed.
+            InvalidArgument: The path does not exist, or the reference or a change is malformed.
         """
+        from engine.oci import instructions
+
         self._paths.prepare()
         name = (str(references.parse(reference)),) if reference else ()
+        config = instructions.apply(_config_section(settings or ImageSettings()), changes)
         if isinstance(source, Path):
             try:
                 with source.open("rb") as stream:
-                    return self._import_stream(stream, name, settings or ImageSettings(), limits)
+                    return self._import_stream(stream, name, config, limits)
             except FileNotFoundError:
                 raise InvalidArgument(f"no such file: {source}") from None
-        return self._import_stream(source, name, settings or ImageSettings(), limits)
+        return self._import_stream(source, name, config, limits)
 
     def _import_stream(
-        self, stream: BinaryIO, names: tuple[str, ...], settings: ImageSettings, limits: UnpackLimits | None
+        self, stream: BinaryIO, names: tuple[str, ...], config: dict[str, Any], limits: UnpackLimits | None
     ) -> Image:
         from engine.images.intake import take_unknown
 
         with self._catalogue.being_made():
             layer = take_unknown(self._catalogue, stream, limits=limits)
-            return self._record(_config_document(layer.diff_id, settings), b"", names)
+            return self._record(_config_document(layer.diff_id, config), b"", names)
 
     def derive(
         self, parent: Image, items: Iterator[Item], change: Callable[[dict[str, Any]], dict[str, Any]], step: Step,
@@ -401,13 +411,16 @@ class ImageStore:
         self._catalogue.collect()
 
 
-def _config_document(diff_id: str, settings: ImageSettings) -> bytes:
-    config: dict[str, Any] = {
+def _config_section(settings: ImageSettings) -> dict[str, Any]:
+    return {
         "Env": [*settings.env], "Entrypoint": [*settings.entrypoint] or None, "Cmd": [*settings.command] or None,
         "User": settings.user, "WorkingDir": settings.workdir, "Labels": settings.labels or None,
         "Volumes": {path: {} for path in settings.volumes} or None, "StopSignal": settings.stop_signal or None,
         "ExposedPorts": {port: {} for port in settings.exposed_ports} or None,
     }  # fmt: skip
+
+
+def _config_document(diff_id: str, config: dict[str, Any]) -> bytes:
     document = {
         "architecture": documents.this_platform().architecture, "os": "linux", "created": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "config": {name: value for name, value in config.items() if value},

@@ -9,7 +9,6 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 
 from engine.errors import CopyFailed
 from engine.images import tar
@@ -109,7 +108,11 @@ class Tree:
             entry.link = os.readlink("", dir_fd=item_fd)
         elif kind == tar.DIRECTORY:
             entry.xattrs = _xattrs(item_fd)
-        elif found.st_nlink > 1 and (first := self._names.setdefault((found.st_dev, found.st_ino), name)) != name:
+        elif (
+            kind == tar.FILE
+            and found.st_nlink > 1
+            and (first := self._names.setdefault((found.st_dev, found.st_ino), name)) != name
+        ):
             entry.kind, entry.link = tar.HARDLINK, first
         elif kind == tar.FILE:
             yield from self._file(item_fd, entry)
@@ -162,17 +165,20 @@ class _explained:  # noqa: N801 - reads as a word
             raise CopyFailed(f"cannot read {self._name[:200]}: {error.strerror}") from error
 
 
-def _regions(file_fd: int, size: int) -> list[tuple[int, int]]:
-    """Return (offset, length) of what is not a hole."""
+def _regions(file_fd: int, size: int) -> list[tuple[int, int]] | None:
+    """Return (offset, length) of what is not a hole; None when there is none, or the file system cannot tell."""
     found: list[tuple[int, int]] = []
     offset = 0
-    with suppress(OSError):  # ENXIO: only a hole is left
+    try:
         while offset < size:
             start = os.lseek(file_fd, offset, os.SEEK_DATA)
             offset = min(os.lseek(file_fd, start, os.SEEK_HOLE), size)
             if start < offset:
                 found.append((start, offset - start))
-    return found
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # which says that only a hole is left
+            return None
+    return None if found == [(0, size)] else found
 
 
 def _xattrs(fd: int) -> dict[str, bytes]:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
 
 from engine.api import Engine
+from engine.images import demo
 from engine.linux import nftables, procfs
 from engine.linux.cgroup import group as cgroups
+from tests.bench import private_dockerd
 from tests.kernel.oci import Runtime, eventually
+
+Docker: TypeAlias = Callable[..., subprocess.CompletedProcess[bytes]]
 
 
 @pytest.fixture
@@ -73,6 +79,22 @@ def _processes_of(state: str) -> Iterator[tuple[int, str]]:
 def _open_files(pid: int) -> list[str]:
     directory = f"/proc/{pid}/fd"
     return [os.readlink(f"{directory}/{name}") for name in os.listdir(directory)]
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[Docker]:
+    """The client of a dockerd of our own that has the demo image's root file system as demo:1; one for all tests."""
+    assert shutil.which("dockerd"), "dockerd is missing (tests/setup test)"
+    options = ("--storage-driver", "vfs", "--iptables=false", "--bridge=none")
+    path = Path(tempfile.mkdtemp(prefix="tuicon-docker-"))
+    with private_dockerd(path, options=options) as client:
+
+        def call(*words: str, **more: Any) -> subprocess.CompletedProcess[bytes]:
+            return subprocess.run([*client, *words], capture_output=True, check=False, **more)
+
+        assert call("import", "-", "demo:1", input=demo.root_archive().getvalue()).returncode == 0
+        yield call
+    shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -19,7 +18,7 @@ from engine.linux.files import FileLock
 from engine.model.container import Mount
 from engine.model.status import Status
 from tests.attacks.world import executed
-from tests.bench import private_dockerd
+from tests.kernel.conftest import Docker
 from tests.kernel.test_command_line import tuicon
 from tests.kernel.test_copy import archive_of, listing, run
 from tests.kernel.test_diff import SCRIPT, lines
@@ -30,6 +29,7 @@ SETTINGS = (
     "VOLUME /data", "HEALTHCHECK --interval=5s CMD true", "ONBUILD RUN x", "ENTRYPOINT []",
 )  # fmt: skip
 
+COMPARED = ("Cmd", "Entrypoint", "ExposedPorts", "Labels", "User", "WorkingDir", "Volumes", "OnBuild", "Healthcheck")
 OF_ENGINES = re.compile(
     r"\.$|\./(\.dockerenv|dev|proc|sys|etc/hosts|etc/hostname|etc/resolv\.conf|etc/mtab|rel|data|vol/unseen)($|/)"
 )
@@ -57,46 +57,29 @@ def test_equal_changes_give_equal_layers(engine: Engine) -> None:
     assert engine.containers.commit(run(engine)).layers == engine.images.get("tuicon/demo").layers
 
 
-def test_others_unpack_the_same_files(engine: Engine, root: Path) -> None:
-    """docker loads it, runs it, and says of the config what it makes of the same changes itself."""
-    assert shutil.which("dockerd"), "dockerd is missing (tests/setup test)"
+def test_others_unpack_the_same_files(engine: Engine, docker: Docker, root: Path) -> None:
+    """docker loads it, and says of the config what it makes of the same changes itself."""
     container = run(engine, SCRIPT, env=("GIVEN=yes",), mounts=(Mount("volume", "/vol", "kept"),))
     expected = listing(archive_of(engine, container, "/"))
     made = engine.containers.commit(container, "made:1", author="me", message="why", changes=SETTINGS)
     engine.images.save(("made:1", "tuicon/demo"), root / "made.tar")
-    root.joinpath("docker").mkdir()
-    options = ("--storage-driver", "vfs", "--iptables=false", "--bridge=none")
-    with private_dockerd(root / "docker", options=options) as client:
-
-        def docker(*words: str, **more: object) -> bytes:
-            return subprocess.run([*client, *words], capture_output=True, check=True, **more).stdout  # type: ignore[call-overload,no-any-return]
-
-        docker("load", "-i", str(root / "made.tar"))
-        docker("create", "--name", "theirs", "made:1")
-        theirs = below_a_dot(listing(docker("export", "theirs")))
-        assert [item for item in theirs if not OF_ENGINES.match(str(item[0]))] == [
-            item for item in expected if not OF_ENGINES.match(str(item[0]))
-        ]
-        docker("create", "--name", "box", "--env", "GIVEN=yes", "tuicon/demo", "sleep", "1000")
-        changes = [word for change in SETTINGS for word in ("--change", change)]
-        docker("commit", "--author", "me", "--message", "why", *changes, "box", "same:1")
-        ours, same = (json.loads(docker("image", "inspect", name))[0] for name in ("made:1", "same:1"))
-        for name in (
-            "Cmd",
-            "Entrypoint",
-            "ExposedPorts",
-            "Labels",
-            "User",
-            "WorkingDir",
-            "Volumes",
-            "OnBuild",
-            "Healthcheck",
-        ):
-            assert (ours["Config"].get(name) or None) == (same["Config"].get(name) or None), name
-        assert {"GIVEN=yes", "A=1"} <= set(ours["Config"]["Env"])
-        assert (ours["Author"], made.id) == ("me", ours["Id"])
-        history = docker("history", "--no-trunc", "--format", "{{.CreatedBy}}|{{.Comment}}", "made:1").decode()
-        assert history.splitlines()[0] == "sleep 1000|why"
+    assert docker("load", "-i", str(root / "made.tar")).returncode == 0
+    docker("create", "--name", "theirs", "made:1")
+    theirs = below_a_dot(listing(docker("export", "theirs").stdout))
+    assert [item for item in theirs if not OF_ENGINES.match(str(item[0]))] == [
+        item for item in expected if not OF_ENGINES.match(str(item[0]))
+    ]
+    docker("create", "--name", "same", "--env", "GIVEN=yes", "tuicon/demo", "sleep", "1000")
+    changes = [word for change in SETTINGS for word in ("--change", change)]
+    assert docker("commit", "--author", "me", "--message", "why", *changes, "same", "same:1").returncode == 0
+    ours, same = (json.loads(docker("image", "inspect", name).stdout)[0] for name in ("made:1", "same:1"))
+    for name in COMPARED:
+        assert (ours["Config"].get(name) or None) == (same["Config"].get(name) or None), name
+    assert {"GIVEN=yes", "A=1"} <= set(ours["Config"]["Env"])
+    assert (ours["Author"], made.id) == ("me", ours["Id"])
+    history = docker("history", "--no-trunc", "--format", "{{.CreatedBy}}|{{.Comment}}", "made:1").stdout.decode()
+    assert history.splitlines()[0] == "sleep 1000|why"
+    docker("rm", "-v", "theirs", "same")
 
 
 def below_a_dot(items: list[tuple[object, ...]]) -> list[tuple[object, ...]]:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from pathlib import Path
-
 from engine.api import Engine
-from engine.images import demo
 from engine.model.container import Mount
-from tests.bench import private_dockerd
+from tests.kernel.conftest import Docker
 from tests.kernel.test_command_line import tuicon
 from tests.kernel.test_copy import run
 from tests.kernel.test_lifecycle import spec
@@ -23,31 +18,20 @@ mv /new/deep /moved; touch /vol/unseen
 """
 
 
-def docker_diff(directory: Path) -> list[str]:
-    """Return docker's lines for the same commands on the same root file system."""
-    assert shutil.which("dockerd"), "dockerd is missing (tests/setup test)"
-    directory.mkdir()
-    options = ("--storage-driver", "vfs", "--iptables=false", "--bridge=none")
-    with private_dockerd(directory, options=options) as client:
-        subprocess.run(
-            [*client, "import", "-", "demo:1"], input=demo.root_archive().getvalue(), check=True, capture_output=True
-        )
-        arguments = ("run", "--network", "none", "--name", "box", "-v", "/vol", "demo:1", "sh", "-c", SCRIPT)
-        subprocess.run([*client, *arguments], check=True)
-        return subprocess.run([*client, "diff", "box"], check=True, capture_output=True, text=True).stdout.splitlines()
-
-
 def lines(engine: Engine, ref: str) -> list[str]:
     return [f"{change.kind} {change.path}" for change in engine.containers.diff(ref)]
 
 
-def test_changes_are_those_that_docker_lists(engine: Engine, root: Path) -> None:
+def test_changes_are_those_that_docker_lists(engine: Engine, docker: Docker) -> None:
     container = run(engine, SCRIPT, mounts=(Mount("volume", "/vol", "kept"),))
     running = lines(engine, container)
     engine.containers.stop(container, timeout=0)
     assert lines(engine, container) == running == sorted(running, key=lambda line: line[2:].split("/"))
     assert tuicon(engine, "diff", container).stdout.splitlines() == running
-    assert sorted(running) == sorted(docker_diff(root / "docker"))
+    arguments = ("--network", "none", "--name", "changed", "-v", "/vol", "demo:1", "sh", "-c", SCRIPT)
+    assert docker("run", *arguments).returncode == 0
+    assert sorted(running) == sorted(docker("diff", "changed").stdout.decode().splitlines())
+    docker("rm", "-v", "changed")
 
 
 def test_a_directory_that_was_made_anew_hides_what_it_had(engine: Engine) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from engine.api import Engine
 from engine.errors import CopyFailed
 from engine.model.container import Mount
-from tests.bench import private_dockerd
+from tests.kernel.conftest import Docker
 from tests.kernel.test_copy import listing, run
 from tests.kernel.test_lifecycle import spec
 
@@ -57,25 +56,22 @@ def test_it_has_the_root_file_system_and_nothing_that_is_mounted(engine: Engine,
     assert out.joinpath("data/again").stat().st_mode & 0o7777 == 0o4755
 
 
-def test_docker_and_we_import_it(engine: Engine, root: Path) -> None:
-    """docker's export of what it imported has what ours had, to the byte of a header's fields."""
-    assert shutil.which("dockerd"), "dockerd is missing (tests/setup test)"
+def test_docker_and_we_import_it(engine: Engine, docker: Docker) -> None:
+    """docker's export of what it imported has what ours had."""
     container = run(engine, "mkdir /vol /scratch;" + SCRIPT)
     data = exported(engine, container)
     image = engine.images.import_rootfs(io.BytesIO(data), "again:1")
     again = engine.containers.create(spec("true", image="again:1"))
     assert listing(exported(engine, again.id)) == listing(data)
     assert len(image.layers) == 1
-    root.joinpath("docker").mkdir()
-    options = ("--storage-driver", "vfs", "--iptables=false", "--bridge=none")
-    with private_dockerd(root / "docker", options=options) as client:
-        subprocess.run([*client, "import", "-", "again:1"], input=data, check=True, capture_output=True)
-        subprocess.run([*client, "create", "--name", "box", "again:1", "true"], check=True, capture_output=True)
-        theirs = subprocess.run([*client, "export", "box"], check=True, capture_output=True).stdout
+    assert docker("import", "-", "again:1", input=data).returncode == 0
+    assert docker("create", "--name", "again", "again:1", "true").returncode == 0
+    theirs = docker("export", "again").stdout
     own = re.compile(r"\.dockerenv|dev($|/)|etc/(hosts|hostname|resolv\.conf|mtab)$|(proc|sys)$")
     assert [item for item in listing(theirs) if not own.match(str(item[0]))] == [
         item for item in listing(data) if not own.match(str(item[0]))
     ]
+    docker("rm", "again")
 
 
 def test_owners_are_those_inside(engine: Engine) -> None:

@@ -14,6 +14,7 @@ def test_the_documented_example_runs(root: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        "worker running", "cpus 0.5 -> 0.2", "stdout hello from inside", "exit code 0", "memory 67108864", "exited 137",
+        "worker running", "cpus 0.5 -> 0.2", "stdout hello from inside", "exit code 0",
+        "changed ['C /tmp', 'A /tmp/hostname']", "image ('docker.io/library/worker:changed',)", "memory 67108864", "exited 137",
     ]  # fmt: skip
     assert not root.joinpath("state").exists()

@@ -360,6 +360,29 @@ async def test_a_form_runs_a_new_container() -> None:
     await with_console(eight(), body)
 
 
+async def test_an_image_is_made_and_files_are_copied_by_commands_without_keys() -> None:
+    async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
+        async def answer(title: str, text: str) -> None:
+            await until(
+                pilot, lambda: title in str([label.border_title for label in pilot.app.screen.query(".dialog")])
+            )
+            await until(pilot, lambda: pilot.app.screen.query(Input))
+            pilot.app.screen.query_one(Input).value = text
+            await pilot.press("enter")
+
+        name = highlighted(pilot)
+        main_of(pilot).run_command("commit")
+        await answer("Name of the image", "made:1")
+        await until(pilot, lambda: backend.asked("commit") == [("commit", name, "made:1")])
+        main_of(pilot).run_command("copy_out")
+        await answer(f"Path in {name}", "/etc")
+        await answer("path of the host", "/tmp/etc")
+        await until(pilot, lambda: backend.asked("copy_out") == [("copy_out", name, "/etc", "/tmp/etc")])
+        await until(pilot, lambda: any("3.00MiB; one" in toast.message for toast in pilot.app._notifications))
+
+    await with_console(eight(), body)
+
+
 async def test_the_palette_finds_a_command_by_name() -> None:
     async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
         await pilot.press("colon")

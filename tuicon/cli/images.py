@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
 import sys
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import EngineError
-from engine.model.image import ImageSettings
 from tuicon.cli import output
 from tuicon.cli.containers import confirm, moment
 from tuicon.cli.failure import Usage, complain
@@ -43,45 +39,9 @@ def load(engine: Engine, arguments: argparse.Namespace) -> int:
 def import_(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon import."""
     source = sys.stdin.buffer if arguments.source == "-" else Path(arguments.source)
-    image = engine.images.import_rootfs(source, arguments.reference, settings=_settings(arguments.change))
+    image = engine.images.import_rootfs(source, arguments.reference, changes=tuple(arguments.change))
     print(image.id)
     return 0
-
-
-def _settings(changes: list[str]) -> ImageSettings:
-    settings = ImageSettings()
-    for change in changes:
-        word, _, rest = change.strip().partition(" ")
-        rest = rest.strip()
-        match word.upper():
-            case "CMD":
-                settings = replace(settings, command=_command(rest))
-            case "ENTRYPOINT":
-                settings = replace(settings, entrypoint=_command(rest))
-            case "ENV":
-                name, equals, value = rest.partition("=")
-                item = f"{name}={value}" if equals else "=".join(rest.split(" ", 1))
-                settings = replace(settings, env=(*settings.env, item))
-            case "USER":
-                settings = replace(settings, user=rest)
-            case "WORKDIR":
-                settings = replace(settings, workdir=rest)
-            case "LABEL":
-                name, _, value = rest.partition("=")
-                settings = replace(settings, labels={**settings.labels, name: value.strip('"')})
-            case _:
-                raise Usage(f"unsupported change {change!r}: CMD, ENTRYPOINT, ENV, USER, WORKDIR and LABEL are known")
-    return settings
-
-
-def _command(text: str) -> tuple[str, ...]:
-    """Return the exec form, or the shell form wrapped in a shell."""
-    if text.startswith("["):
-        try:
-            return tuple(str(item) for item in json.loads(text))
-        except ValueError as error:
-            raise Usage(f"malformed command {text!r}: {error}") from error
-    return ("/bin/sh", "-c", text) if shlex.split(text) else ()
 
 
 def save(engine: Engine, arguments: argparse.Namespace) -> int:

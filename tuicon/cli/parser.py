@@ -178,7 +178,7 @@ def _load(parser: argparse.ArgumentParser) -> None:
 
 
 def _import(parser: argparse.ArgumentParser) -> None:
-    add_list(parser, "-c", "--change", metavar="INSTRUCTION", help="CMD, ENTRYPOINT, ENV, USER, WORKDIR or LABEL")
+    add_list(parser, "-c", "--change", metavar="INSTRUCTION", help="a Dockerfile instruction such as CMD, ENV or USER")
     parser.add_argument("source", metavar="FILE|-")
     parser.add_argument("reference", nargs="?", default="", metavar="REFERENCE")
 

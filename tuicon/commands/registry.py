@@ -207,6 +207,10 @@ COMMANDS: tuple[Command, ...] = (
         in_footer=True,
     ),
     Command("rename", "rename", "Give the container another name.", "R", SAFE, CONTAINERS, _any),
+    Command("commit", "commit…", "Make an image out of what the container changed.", "", SAFE, CONTAINERS, _any),
+    Command(
+        "copy_out", "copy out…", "Copy a file or directory of the container to this host.", "", SAFE, CONTAINERS, _any
+    ),
     Command("new", "new", "Run a new container, of the image that is selected.", "n", SAFE, _EVERYWHERE),
     Command("transfers", "transfers", "Show what is being pulled, pushed, saved and loaded.", "b", SAFE, _EVERYWHERE),
     Command("undo", "undo retune", "Take back the last change of limits.", "u", SAFE, CONTAINERS),

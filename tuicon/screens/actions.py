@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual.screen import Screen
@@ -146,6 +147,34 @@ class Actions(Screen[None]):
     def do_layers(self) -> None:
         """Look inside the image."""
         self.app.push_screen(LayerBrowser(self.backend, self.selected, self._name_of(self.selected), self.keys))
+
+    def do_commit(self) -> None:
+        """Ask for a name, and make an image."""
+        container = self.targets[0]
+
+        def commit(reference: str | None) -> None:
+            if reference is not None:
+                call = partial(self.backend.containers.commit, container.id, reference)
+                self.operate(f"commit {container.name}", call, key=container.id)
+
+        question = Prompt(f"Name of the image of {container.name}", placeholder="name:tag, or nothing")
+        self.app.push_screen(question, commit)
+
+    def do_copy_out(self) -> None:
+        """Ask for both paths, and copy."""
+        container = self.targets[0]
+
+        def ask_target(path: str | None) -> None:
+            if path:
+                question = Prompt(f"Copy {path} to this path of the host", f"{Path.cwd()}/")
+                self.app.push_screen(question, partial(copy, path))
+
+        def copy(path: str, target: str | None) -> None:
+            if target:
+                call = partial(self.backend.containers.copy_out, container.id, path, target)
+                self.operate(f"copy {container.name}:{path}", call, key=container.id)
+
+        self.app.push_screen(Prompt(f"Path in {container.name} to copy", placeholder="/etc/hosts"), ask_target)
 
     def do_exec(self) -> None:
         """Hand the terminal to a shell in the container, and come back."""

@@ -11,6 +11,7 @@ from textual.containers import Horizontal, Vertical
 from textual.reactive import reactive
 from textual.widgets import Footer, Input
 
+from engine.model.change import Copied
 from engine.model.container import Container
 from engine.model.image import Image
 from engine.model.limits import Limits, LimitsChanged
@@ -19,7 +20,7 @@ from tuicon.commands.registry import BY_ID, COMMANDS, Command, help_groups
 from tuicon.dialogs.ask import Confirm, Help
 from tuicon.dialogs.retune import Retune, Target
 from tuicon.messages import OperationFailed, OperationFinished, SnapshotTaken
-from tuicon.model import images, rows, tuning
+from tuicon.model import images, rows, tuning, units
 from tuicon.model.history import History
 from tuicon.model.rows import Column, Row
 from tuicon.model.snapshot import Snapshot
@@ -408,6 +409,10 @@ class MainScreen(ImageActions):
         elif message.title.startswith("run ") and isinstance(message.result, Container):
             self._wanted = message.result.id
             self._jump()
+        elif isinstance(message.result, Copied):
+            first, more = message.result.warnings[:1], len(message.result.warnings) - 1
+            words = [f"Copied {units.size(message.result.size)}", *first, *([f"and {more} more"] if more > 0 else [])]
+            self.notify("; ".join(words))
         else:
             self.took(message.result)
 
