@@ -343,6 +343,7 @@ class Containers:
     def inspect(self, ref: str) -> dict[str, Any]:
         """Return a container in docker's JSON shape."""
         from engine.containers import inspect as inspection
+        from engine.store.drivers.drivers import driver_of
 
         container = self.get(ref)
         record = self._registry.record(container.id)
@@ -353,7 +354,8 @@ class Containers:
                 {"Type": "volume", "Name": name, "Source": mountpoint, "Destination": target, "RW": not read_only}
             )
         directory = self._paths.container(container.id)
-        return inspection.document(container, volumes, str(directory), _apparmor_profile(directory))
+        driver = driver_of(self._paths).familiar_name
+        return inspection.document(container, volumes, str(directory), _apparmor_profile(directory), driver)
 
     def update(self, ref: str, change: Callable[[Limits], Limits]) -> LimitsChanged:
         """Change the limits of a container, in the kernel at once when it runs; all or nothing.

@@ -25,6 +25,7 @@ from engine.networks.networks import NetworkStore
 from engine.oci import resources, runtime_config
 from engine.oci.runtime_config import Bind
 from engine.store import records
+from engine.store.drivers.drivers import driver_of
 from engine.store.journal import Journal
 from engine.store.paths import Paths
 from engine.volumes.volumes import VolumeStore
@@ -74,7 +75,7 @@ class Creator:
                     container_id, name, image.id, spec.image, command, stop_signal, replace(spec, name=name),
                     spec.limits, datetime.now(UTC), volumes,
                 )  # fmt: skip
-                self._write(record, staged)
+                self._write(record, image, staged)
             except BaseException:
                 if name:
                     self._paths.names.joinpath(name).unlink(missing_ok=True)
@@ -176,9 +177,8 @@ class Creator:
             found.append((volume.name, target, read_only, not source))
         return tuple(found)
 
-    def _write(self, record: Record, staged: Path) -> None:
-        for name in ("upper", "work"):
-            staged.joinpath(name).mkdir(mode=0o755)
+    def _write(self, record: Record, image: Image, staged: Path) -> None:
+        driver_of(self._paths).create(staged, self._images.lower_directories(image))
         records.save(staged / "record.json", record)
         staged.rename(self._paths.container(record.id))
 
@@ -203,16 +203,16 @@ class Creator:
         hostname = self._hostname(record)
         owner = (uids[0]["hostID"], gids[0]["hostID"]) if uids else (0, 0)
         self._write_files(directory, spec, hostname, tuple(str(item["address"]) for item in endpoints), gateway, owner)
+        leases += [str(ids_lease)] if ids_lease else []
+        settings = self._monitor(record, image, endpoints, leases)
         place = runtime_config.Place(
-            rootfs=str(running / "rootfs"), hostname=hostname, binds=(*self._files(record), *self._binds(record)),
+            rootfs=settings["rootfs"], hostname=hostname, binds=(*self._files(record), *self._binds(record)),
             namespaces=shared.namespaces, resources=resources.resources(record.limits, block_device),
             uid_mappings=uids, gid_mappings=gids, capabilities=available, nodes=granted.nodes,
             device_rules=granted.rules, seccomp=seccomp, apparmor=self._confinement.apparmor(spec), edits=granted.edits,
         )  # fmt: skip
         config = runtime_config.runtime_config(spec, image.settings, place)
         records.save(directory / "config.json", config)
-        leases += [str(ids_lease)] if ids_lease else []
-        settings = self._monitor(record, image, endpoints, leases)
         records.save(directory / "monitor.json", {**settings, "seccomp": compiled, **_sharing(shared)})
 
     def _attach(self, record: Record) -> tuple[list[dict[str, Any]], list[str], str]:
@@ -279,11 +279,7 @@ class Creator:
             "name": record.name,
             "image": record.image,
             "rootfs": str(running / "rootfs"),
-            "overlay": {
-                "lower": [str(path) for path in self._images.lower_directories(image)],
-                "upper": str(directory / "upper"),
-                "work": str(directory / "work"),
-            },
+            **driver_of(self._paths).settings(directory, self._images.lower_directories(image)),
             "cgroup": cgroup_name(self._paths, record.id, record.spec.cgroup_parent),
             "log": {
                 "path": str(directory / "log.json"),

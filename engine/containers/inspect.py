@@ -11,7 +11,9 @@ from engine.oci import runtime_config
 _NEVER = "0001-01-01T00:00:00Z"
 
 
-def document(container: Container, volumes: list[dict[str, Any]], directory: str, apparmor: str = "") -> dict[str, Any]:
+def document(
+    container: Container, volumes: list[dict[str, Any]], directory: str, apparmor: str = "", driver: str = "overlay2"
+) -> dict[str, Any]:
     """Return what `docker inspect` would print, as far as it applies.
 
     Args:
@@ -19,6 +21,7 @@ def document(container: Container, volumes: list[dict[str, Any]], directory: str
         volumes: Its volumes, in docker's shape.
         directory: Its bundle.
         apparmor: The AppArmor profile it last started with.
+        driver: docker's name of the storage driver.
     """
     spec, limits = container.spec, container.limits
     started = container.started_at.isoformat() if container.started_at else _NEVER
@@ -45,7 +48,7 @@ def document(container: Container, volumes: list[dict[str, Any]], directory: str
         "Image": container.image_id,
         "Name": f"/{container.name}",
         "RestartCount": container.restart_count,
-        "Driver": "overlay2",
+        "Driver": driver,
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": spec.selinux_label,
@@ -77,9 +80,13 @@ def document(container: Container, volumes: list[dict[str, Any]], directory: str
             **({"Healthcheck": _health_check(spec.health)} if spec.health != HealthCheck() else {}),
         },
         "NetworkSettings": {"Networks": _networks(container)},
-        "GraphDriver": {"Name": "overlay2", "Data": {"UpperDir": f"{directory}/upper", "WorkDir": f"{directory}/work"}},
+        "GraphDriver": {"Name": driver, "Data": _directories(directory) if "overlay" in driver else None},
         "Limits": {"EffectiveCpus": limits.effective_cpus},
     }  # fmt: skip
+
+
+def _directories(directory: str) -> dict[str, str]:
+    return {"UpperDir": f"{directory}/upper", "WorkDir": f"{directory}/work"}
 
 
 def _host_config(spec: ContainerSpec) -> dict[str, Any]:

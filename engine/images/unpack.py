@@ -15,7 +15,7 @@ from pathlib import Path
 from engine.errors import ImageError
 from engine.images import tar
 from engine.images.tar import Entry, Readable, TarReader
-from engine.linux import inside
+from engine.linux import files, inside
 
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
@@ -142,15 +142,11 @@ class _Unpacker:
     def _clear(self, parent: int, name: str) -> None:
         """Remove what an earlier entry of this layer put there."""
         try:
-            status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            os.stat(name, dir_fd=parent, follow_symlinks=False)
         except FileNotFoundError:
             return
-        if stat.S_ISDIR(status.st_mode):
-            self._forget_parents_but(parent)
-            _remove_directory(parent, name)
-        else:
-            self._forget_parents_but(parent)
-            os.unlink(name, dir_fd=parent)
+        self._forget_parents_but(parent)
+        files.remove_at(parent, name)
 
     def _forget_parents_but(self, kept: int) -> None:
         """Forget open parents, for a path may mean something else once an entry was replaced."""
@@ -278,18 +274,3 @@ def _write_sparse(fd: int, entry: Entry, reader: TarReader) -> None:
             written = os.pwrite(fd, view[:left], offset)
             view, offset, left = view[written:], offset + written, left - written
     os.truncate(fd, entry.size)
-
-
-def _remove_directory(parent: int, name: str) -> None:
-    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-    try:
-        with os.scandir(fd) as entries:
-            found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-        for child, is_directory in found:
-            if is_directory:
-                _remove_directory(fd, child)
-            else:
-                os.unlink(child, dir_fd=fd)
-    finally:
-        os.close(fd)
-    os.rmdir(name, dir_fd=parent)

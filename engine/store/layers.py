@@ -50,6 +50,10 @@ class Layers:
         """Return the directory with a layer's files, in overlay form."""
         return self._paths.layer(chain_id) / "diff"
 
+    def directories(self, chain: tuple[str, ...]) -> tuple[Path, ...]:
+        """Return the directories of an image's layers, top first, as overlayfs wants them."""
+        return tuple(self.directory(chain_id) for chain_id in reversed(chain))
+
     def ensure(self, chain_id: str, fill: Callable[[Path], Layer]) -> Layer:
         """Return a layer, filled first when it is missing.
 

@@ -18,9 +18,8 @@ HEAVY_ON_START = {"dataclasses", "typing", "pathlib", "subprocess", "logging", "
 # Modules that handle roots of containers, layers or volumes. What they call takes a descriptor (dir_fd, a name that ends
 # in "fd" or stands in _DESCRIPTORS, or /proc/self/fd); the functions below take a path, for the reason beside them.
 HANDLE_ROOTS = ("engine/sandbox/", "engine/images/unpack.py", "engine/volumes/volumes.py", "engine/containers/top.py",
-    "engine/containers/copy.py", "engine/containers/diff.py")  # fmt: skip
+    "engine/containers/copy.py", "engine/containers/diff.py", "engine/store/drivers/")  # fmt: skip
 TAKE_PATHS = {
-    "engine/sandbox/init.py:open_trees": "the root file system's own directory, before anything is entered",
     "engine/sandbox/init.py:_open_root": "the root file system's own directory, in a mount namespace that is the host's copy",
     "engine/sandbox/init.py:_set_sysctls": "the host's /proc, which no image can have replaced",
     "engine/sandbox/init.py:_pivot": "the directory that fchdir entered",
@@ -56,6 +55,9 @@ TAKE_PATHS = {
     "engine/sandbox/monitor.py:*": "the bundle: records, locks and sockets of the state root",
     "engine/sandbox/logfile.py:*": "the log beside the record",
     "engine/sandbox/streams.py:*": "the null device and the attach socket on the host",
+    "engine/store/drivers/overlay.py:refusal": "a directory that was made for the trial",
+    "engine/store/drivers/overlay.py:_program": "the host's programs",
+    "engine/store/drivers/merge.py:open_all": "layer and container directories, named by the engine",
     "engine/volumes/volumes.py:size": "the volume's own directory; what is below comes by descriptor",
     "engine/volumes/volumes.py:copy_up": "the volume's own directory; what is below comes by descriptor",
     "engine/volumes/volumes.py:_copy_layers": "the volume's own directory; what is below comes by descriptor",
