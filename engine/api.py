@@ -42,16 +42,21 @@ DEFAULT_RUN_ROOT = Path("/run/tuicon")
 class Engine:
     """A container engine on one state root. Cheap to make: each room is loaded when it is first used.
 
+    Args:
+        root: The state root; it is made when it is first needed.
+        run_root: What does not survive a reboot.
+        storage_driver: "overlay", "btrfs", "fuse-overlayfs" or "vfs"; empty for what the root has, or what suits a new one.
+
     Attributes:
         root: Records, images, layers, volumes.
         run_root: What does not survive a reboot.
     """
 
-    def __init__(self, root: Path = DEFAULT_ROOT, run_root: Path | None = None) -> None:
+    def __init__(self, root: Path = DEFAULT_ROOT, run_root: Path | None = None, storage_driver: str = "") -> None:
         self.root = root.absolute()
         is_default = self.root == DEFAULT_ROOT
         self.run_root = (run_root or (DEFAULT_RUN_ROOT if is_default else self.root / "run")).absolute()
-        self._paths = Paths(self.root, self.run_root)
+        self._paths = Paths(self.root, self.run_root, storage_driver)
         self._lock = threading.Lock()
 
     def __enter__(self) -> Engine:

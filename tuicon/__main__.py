@@ -27,7 +27,7 @@ def main() -> int:
         return 125 if parser.EXIT_125 & set(words[:3]) else 2
     from engine.api import Engine
 
-    with Engine(arguments.root, arguments.run_root) as engine:
+    with Engine(arguments.root, arguments.run_root, arguments.storage_driver) as engine:
         if arguments.verb:
             from tuicon.cli.main import run
 

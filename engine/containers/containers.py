@@ -380,6 +380,7 @@ class Containers(Exchange):
     def inspect(self, ref: str) -> dict[str, Any]:
         """Return a container in docker's JSON shape."""
         from engine.containers import inspect as inspection
+        from engine.store.drivers.drivers import driver_of
 
         container = self.get(ref)
         record = self._registry.record(container.id)
@@ -390,8 +391,9 @@ class Containers(Exchange):
                 {"Type": "volume", "Name": name, "Source": mountpoint, "Destination": target, "RW": not read_only}
             )
         directory = self._paths.container(container.id)
+        driver = driver_of(self._paths).familiar_name
         exposes = self._exposed_by_image(record.image_id)
-        return inspection.document(container, volumes, str(directory), _apparmor_profile(directory), exposes)
+        return inspection.document(container, volumes, str(directory), _apparmor_profile(directory), driver, exposes)
 
     def _exposed_by_image(self, image_id: str) -> tuple[str, ...]:
         try:

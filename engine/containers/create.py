@@ -29,6 +29,7 @@ from engine.oci import resources, runtime_config
 from engine.oci.runtime_config import Bind
 from engine.sandbox import reaper
 from engine.store import records
+from engine.store.drivers.drivers import driver_of
 from engine.store.journal import Journal
 from engine.store.paths import Paths
 from engine.volumes.volumes import VolumeStore
@@ -80,7 +81,7 @@ class Creator:
                     spec.limits, datetime.now(UTC), volumes,
                 )  # fmt: skip
                 log_settings.tag_of(spec.log.tag, record)
-                self._write(record, staged)
+                self._write(record, image, staged)
             except BaseException:
                 if name:
                     self._paths.names.joinpath(name).unlink(missing_ok=True)
@@ -182,9 +183,8 @@ class Creator:
             found.append((volume.name, target, read_only, not source))
         return tuple(found)
 
-    def _write(self, record: Record, staged: Path) -> None:
-        for name in ("upper", "work"):
-            staged.joinpath(name).mkdir(mode=0o755)
+    def _write(self, record: Record, image: Image, staged: Path) -> None:
+        driver_of(self._paths).create(staged, self._images.lower_directories(image))
         records.save(staged / "record.json", record)
         staged.rename(self._paths.container(record.id))
 
@@ -216,16 +216,16 @@ class Creator:
             else spec
         )
         self._write_files(directory, named, hostname, addresses, attached.gateway, owner)
+        leases = [*attached.leases, *([str(ids_lease)] if ids_lease else [])]
+        settings = self._monitor(record, image, attached.settings, leases)
         place = runtime_config.Place(
-            rootfs=str(running / "rootfs"), hostname=hostname, binds=(*self._files(record), *self._binds(record)),
+            rootfs=settings["rootfs"], hostname=hostname, binds=(*self._files(record), *self._binds(record)),
             namespaces=shared.namespaces, resources=resources.resources(record.limits, block_device),
             uid_mappings=uids, gid_mappings=gids, capabilities=available, nodes=granted.nodes,
             device_rules=granted.rules, seccomp=seccomp, apparmor=self._confinement.apparmor(spec), edits=granted.edits,
         )  # fmt: skip
         config = runtime_config.runtime_config(spec, image.settings, place)
         records.save(directory / "config.json", config)
-        leases = [*attached.leases, *([str(ids_lease)] if ids_lease else [])]
-        settings = self._monitor(record, image, attached.settings, leases)
         records.save(directory / "monitor.json", {**settings, "seccomp": compiled, **_sharing(shared)})
 
     def _hostname(self, record: Record) -> str:
@@ -275,11 +275,13 @@ class Creator:
             if owner != (0, 0):
                 os.chown(directory / name, *owner)
 
-    def overlay(self, record: Record) -> dict[str, Any]:
-        """Return the directories of a container's root file system, as the overlay's options name them."""
-        directory, image = self._paths.container(record.id), self._images.get(record.image_id)
-        lower = [str(path) for path in self._images.lower_directories(image)]
-        return {"lower": lower, "upper": str(directory / "upper"), "work": str(directory / "work")}
+    def root(self, record: Record) -> dict[str, Any]:
+        """Return what a container's root file system is made of, in the storage driver's words."""
+        return driver_of(self._paths).settings(self._paths.container(record.id), self.layers(record))
+
+    def layers(self, record: Record) -> tuple[Path, ...]:
+        """Return the directories of the layers of a container's image, top first."""
+        return self._images.lower_directories(self._images.get(record.image_id))
 
     def mounts(self, record: Record) -> list[dict[str, Any]]:
         """Return the mounts of a container's own files, binds and volumes, those whose source is there."""
@@ -297,7 +299,7 @@ class Creator:
             "name": record.name,
             "image": record.image,
             "rootfs": str(running / "rootfs"),
-            "overlay": self.overlay(record),
+            **self.root(record),
             "cgroup": cgroup_name(self._paths, record.id, record.spec.cgroup_parent),
             "log": log_settings.settings_of(record, image, directory / "log.json"),
             "exit": str(directory / "exit.json"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.model.container import Container
 from engine.model.host import DiskUsage
 from engine.model.image import Image
-from engine.store.check import size_of
+from engine.store.drivers.drivers import driver_of
 from engine.store.layers import Layers
 from engine.store.paths import Paths
 from engine.volumes.volumes import VolumeStore
@@ -15,7 +15,7 @@ def disk_usage(
     paths: Paths, containers: tuple[Container, ...], images: tuple[Image, ...], volumes: VolumeStore
 ) -> tuple[DiskUsage, ...]:
     """Return a line each for images, containers and volumes; a layer that images share counts once."""
-    return (_images(paths, containers, images), _containers(paths, containers), _volumes(volumes))
+    return (_images(paths, containers, images), _containers(paths, containers, images), _volumes(volumes))
 
 
 def _images(paths: Paths, containers: tuple[Container, ...], images: tuple[Image, ...]) -> DiskUsage:
@@ -27,8 +27,13 @@ def _images(paths: Paths, containers: tuple[Container, ...], images: tuple[Image
     return DiskUsage("Images", len(images), sum(image.id in used for image in images), sum(sizes.values()), free)
 
 
-def _containers(paths: Paths, containers: tuple[Container, ...]) -> DiskUsage:
-    sizes = [(size_of(paths.container(container.id)), container.status.is_alive) for container in containers]
+def _containers(paths: Paths, containers: tuple[Container, ...], images: tuple[Image, ...]) -> DiskUsage:
+    driver, layers = driver_of(paths), Layers(paths)
+    chains = {image.id: layers.directories(image.layers) for image in images}
+    sizes = [
+        (driver.occupied(paths.container(item.id), chains.get(item.image_id, ())), item.status.is_alive)
+        for item in containers
+    ]
     total, free = sum(size for size, _ in sizes), sum(size for size, is_alive in sizes if not is_alive)
     return DiskUsage("Containers", len(sizes), sum(is_alive for _, is_alive in sizes), total, free)
 

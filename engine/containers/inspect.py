@@ -17,6 +17,7 @@ def document(
     volumes: list[dict[str, Any]],
     directory: str,
     apparmor: str = "",
+    driver: str = "overlay2",
     exposes: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Return what `docker inspect` would print, as far as it applies.
@@ -26,6 +27,7 @@ def document(
         volumes: Its volumes, in docker's shape.
         directory: Its bundle.
         apparmor: The AppArmor profile it last started with.
+        driver: docker's name of the storage driver.
         exposes: The ports that its image says it has.
     """
     spec, limits = container.spec, container.limits
@@ -54,7 +56,7 @@ def document(
         "Image": container.image_id,
         "Name": f"/{container.name}",
         "RestartCount": container.restart_count,
-        "Driver": "overlay2",
+        "Driver": driver,
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": spec.selinux_label,
@@ -87,9 +89,13 @@ def document(
             **({"Healthcheck": _health_check(spec.health)} if spec.health != HealthCheck() else {}),
         },
         "NetworkSettings": {"Ports": _ports(container, exposed), "Networks": _networks(container)},
-        "GraphDriver": {"Name": "overlay2", "Data": {"UpperDir": f"{directory}/upper", "WorkDir": f"{directory}/work"}},
+        "GraphDriver": {"Name": driver, "Data": _directories(directory) if "overlay" in driver else None},
         "Limits": {"EffectiveCpus": limits.effective_cpus, "NetRateIn": limits.net_rate_in, "NetRateOut": limits.net_rate_out},
     }  # fmt: skip
+
+
+def _directories(directory: str) -> dict[str, str]:
+    return {"UpperDir": f"{directory}/upper", "WorkDir": f"{directory}/work"}
 
 
 def _host_config(spec: ContainerSpec) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class System:
             memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             cgroup_version=version,
             controllers=hierarchy.controllers,
-            storage_driver="overlay",
+            storage_driver=self._paths.driver,
             root=str(self._paths.root),
             run_root=str(self._paths.run),
             containers_running=statuses.count("running"),

@@ -16,6 +16,7 @@ from engine.images.tar import Entry
 from engine.linux import inside
 from engine.model.status import Status
 from engine.store import records
+from engine.store.drivers.drivers import driver_of
 from engine.store.paths import Paths
 
 _NOBODY = 65534
@@ -105,7 +106,7 @@ class Views:
         if known.state:
             return {"pid": known.state.pid, "pid_start": known.state.pid_start}
         return {
-            **self._creator.overlay(known.record), "place": str(self._paths.trash),
+            "root": self._creator.root(known.record), "place": str(self._paths.trash),
             "mounts": [] if alone else self._creator.mounts(known.record), "read_only": known.record.spec.read_only,
         }  # fmt: skip
 
@@ -119,7 +120,7 @@ class Views:
     @contextmanager
     def image(self, record: Record) -> Iterator[int]:
         """Open the root of a container's image, which nobody can write."""
-        lower = self._creator.overlay(record)["lower"]
+        lower = [str(path) for path in self._creator.layers(record)]
         fd = self._launcher.view({"lower": lower, "place": str(self._paths.trash)})
         try:
             yield fd
@@ -129,11 +130,13 @@ class Views:
     @contextmanager
     def upper(self, record: Record) -> Iterator[int]:
         """Open the directory of what a container changed, in overlay form."""
-        fd = inside.open_root(self._creator.overlay(record)["upper"])
-        try:
-            yield fd
-        finally:
-            os.close(fd)
+        directory = self._paths.container(record.id)
+        with driver_of(self._paths).upper(directory, self._creator.layers(record)) as upper:
+            fd = inside.open_root(upper)
+            try:
+                yield fd
+            finally:
+                os.close(fd)
 
     @contextmanager
     def changed(self, container_id: str, *, is_held: bool) -> Iterator[tuple[Record, int, int]]:

@@ -198,6 +198,8 @@ class ImageStore:
 
     def inspect(self, ref: str) -> dict[str, Any]:
         """Return an image in docker's JSON shape."""
+        from engine.store.drivers.drivers import driver_of
+
         image = self.get(ref)
         familiar = [references.familiar_text(name) for name in image.references]
         called = sorted(f"{parsed.name}@{parsed.digest}" for parsed in map(references.parse, image.repo_digests))
@@ -216,7 +218,7 @@ class ImageStore:
                 "Labels": settings.labels or None, "Volumes": {path: {} for path in settings.volumes} or None,
                 "ExposedPorts": {port: {} for port in settings.exposed_ports} or None, "StopSignal": settings.stop_signal,
             },
-            "GraphDriver": {"Name": "overlay2", "Data": {"LowerDir": ":".join(map(str, self.lower_directories(image)))}},
+            "GraphDriver": {"Name": driver_of(self._paths).familiar_name, "Data": {"LowerDir": ":".join(map(str, self.lower_directories(image)))}},
             "RootFS": {"Type": "layers", "Layers": [*image.diff_ids]},
         }  # fmt: skip
 
@@ -352,7 +354,7 @@ class ImageStore:
 
     def lower_directories(self, image: Image) -> tuple[Path, ...]:
         """Return the layer directories, top first, as overlayfs wants them."""
-        return tuple(self._catalogue.layers.directory(chain_id) for chain_id in reversed(image.layers))
+        return self._catalogue.layers.directories(image.layers)
 
     def tag(self, ref: str, reference: str) -> None:
         """Give an image one more reference."""

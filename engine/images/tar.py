@@ -18,6 +18,8 @@ FILE, HARDLINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = b"0", b"1", 
 _CONTIGUOUS, _PAX, _PAX_GLOBAL, _LONG_NAME, _LONG_LINK, _GNU_SPARSE = b"7", b"x", b"g", b"L", b"K", b"S"
 _LARGEST_HEADER = 1 << 20
 _CHUNK = 1 << 20
+_NO_ID = (1 << 32) - 1
+_LATEST = 1_000_000_000 << 36  # nanoseconds, some two thousand years from the epoch on
 
 
 class Readable(Protocol):
@@ -138,6 +140,7 @@ class TarReader:
         if found.kind == FILE and found.name.endswith("/"):
             found.kind = DIRECTORY
         self._read_sparse_map(found, header, pax)
+        _check_numbers(found)
         return found
 
     def _read_sparse_map(self, entry: Entry, header: bytes, pax: dict[str, bytes]) -> None:
@@ -149,6 +152,8 @@ class TarReader:
             entry.sparse = self._sparse_map_in_data()
         elif "GNU.sparse.map" in pax:
             numbers = [_decimal(part) for part in pax["GNU.sparse.map"].split(b",")]
+            if len(numbers) % 2:
+                raise ImageError(f"the archive is damaged: the sparse map of {entry.name[:200]!r} is wrong")
             entry.sparse = list(zip(numbers[::2], numbers[1::2], strict=True))
         else:
             return
@@ -179,6 +184,8 @@ class TarReader:
         text, lines = b"", 0
         wanted = None
         while wanted is None or lines < wanted:
+            if not self._left:
+                raise ImageError("the archive is damaged: a sparse map has no end")
             text += self._exactly(BLOCK)
             lines = text.count(b"\n")
             if wanted is None and lines:
@@ -223,6 +230,19 @@ class TarReader:
             parts.append(data)
             missing -= len(data)
         return b"".join(parts)
+
+
+def _check_numbers(entry: Entry) -> None:
+    """Refuse what no file can have: 2^32-1 is no owner, but means "as it is" to chown(2)."""
+    major, minor = entry.device
+    is_possible = (
+        0 <= entry.uid < _NO_ID and 0 <= entry.gid < _NO_ID and abs(entry.mtime_ns) < _LATEST
+        and (entry.kind not in (CHARACTER, BLOCK_DEVICE) or (0 <= major < 1 << 12 and 0 <= minor < 1 << 20))
+    )  # fmt: skip
+    if not is_possible or any("\0" in name for name in entry.xattrs):
+        raise ImageError(
+            f"the archive is damaged: {entry.name[:200]!r} has an impossible owner, time, device or attribute"
+        )
 
 
 def _number(field_bytes: bytes) -> int:

@@ -150,15 +150,11 @@ class _Unpacker:
     def _clear(self, parent: int, name: str) -> None:
         """Remove what an earlier entry of this layer put there."""
         try:
-            status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            os.stat(name, dir_fd=parent, follow_symlinks=False)
         except FileNotFoundError:
             return
-        if stat.S_ISDIR(status.st_mode):
-            self._forget_parents_but(parent)
-            _remove_directory(parent, name)
-        else:
-            self._forget_parents_but(parent)
-            os.unlink(name, dir_fd=parent)
+        self._forget_parents_but(parent)
+        files.remove_at(parent, name)
 
     def _forget_parents_but(self, kept: int) -> None:
         """Forget open parents, for a path may mean something else once an entry was replaced."""
@@ -281,18 +277,3 @@ def write_content(fd: int, entry: Entry, parts: Iterator[bytes]) -> None:
             written = os.pwrite(fd, view[:left], offset)
             view, offset, left = view[written:], offset + written, left - written
     os.truncate(fd, entry.size)
-
-
-def _remove_directory(parent: int, name: str) -> None:
-    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-    try:
-        with os.scandir(fd) as entries:
-            found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-        for child, is_directory in found:
-            if is_directory:
-                _remove_directory(fd, child)
-            else:
-                os.unlink(child, dir_fd=fd)
-    finally:
-        os.close(fd)
-    os.rmdir(name, dir_fd=parent)

@@ -171,9 +171,33 @@ def _remove(name: str, directory: int | None, *, is_directory: bool) -> None:
         return
 
 
-def _empty(directory: int, device: int) -> None:
-    """Remove what is in a directory; deeper directories are moved up first, so depth costs no stack and no fds."""
+def remove_at(directory: int, name: str) -> None:
+    """Remove what an open directory has by a name, with everything in it, as `remove_tree` does."""
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    except NotADirectoryError:
+        os.unlink(name, dir_fd=directory)
+        return
+    try:
+        _empty(fd, os.fstat(fd).st_dev)
+    finally:
+        os.close(fd)
+    os.rmdir(name, dir_fd=directory)
+
+
+def _empty(directory: int, device: int, above: int = -1) -> list[str]:
+    """Remove what is in a directory; deeper directories are moved up first, so depth costs no stack and no fds.
+
+    Args:
+        directory: The directory.
+        device: The number of its file system.
+        above: Where its subvolumes are moved to instead, if not -1.
+
+    Returns:
+        The names that they have there.
+    """
     moved = 0
+    lifted: list[str] = []
     waiting = _remove_files(directory)
     prefix = os.urandom(8).hex()
     while waiting:
@@ -184,7 +208,12 @@ def _empty(directory: int, device: int) -> None:
             continue
         try:
             if os.fstat(fd).st_dev != device:
-                raise OSError(errno.EBUSY, "something is mounted there", name)
+                if above < 0:
+                    waiting += _remove_subvolume(directory, name)
+                else:
+                    lifted.append(f"{prefix}.{len(lifted)}.subvolume")
+                    os.rename(name, lifted[-1], src_dir_fd=directory, dst_dir_fd=above)
+                continue
             for inner in _remove_files(fd):
                 moved += 1
                 try:
@@ -195,6 +224,32 @@ def _empty(directory: int, device: int) -> None:
         finally:
             os.close(fd)
         _remove(name, directory, is_directory=True)
+    return lifted
+
+
+def _remove_subvolume(directory: int, name: str) -> list[str]:
+    """Remove a subvolume of btrfs; return those that were in it, which are moved to its directory first.
+
+    Raises:
+        OSError: EBUSY when it is none but a mount.
+    """
+    from engine.linux import btrfs, syscalls
+
+    resolve = syscalls.RESOLVE_NO_XDEV | syscalls.RESOLVE_NO_SYMLINKS
+    try:
+        btrfs.delete(directory, name)
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise OSError(errno.EBUSY, "something is mounted there", name) from error
+    else:
+        return []
+    fd = syscalls.openat2(directory, os.fsencode(name), os.O_RDONLY | os.O_DIRECTORY, 0, resolve)
+    try:
+        lifted = _empty(fd, os.fstat(fd).st_dev, directory)
+    finally:
+        os.close(fd)
+    _remove(name, directory, is_directory=True)
+    return lifted
 
 
 def _remove_files(directory: int) -> list[str]:

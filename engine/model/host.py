@@ -14,7 +14,7 @@ class HostInfo:
         controllers: The controllers that can be used, sorted.
         memory_bytes: The host's memory.
         root: The state root; run_root: the volatile one.
-        storage_driver: "overlay".
+        storage_driver: "overlay", "btrfs", "fuse-overlayfs" or "vfs".
         warnings: One sentence for each thing that this host cannot do.
     """
 

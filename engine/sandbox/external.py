@@ -17,7 +17,7 @@ import struct
 import termios
 
 from engine.linux import files, inside, rtnetlink, syscalls
-from engine.sandbox import mounts, process
+from engine.sandbox import process, trees
 from engine.sandbox.spawn import StartFailure
 from engine.sandbox.streams import bind_short
 
@@ -158,10 +158,12 @@ class External:
             syscalls.unshare(syscalls.CLONE_NEWNS)
             syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_SLAVE)
             self._is_apart = True
-        overlay: Document = self._settings["overlay"]
-        mounts.mount_overlay(
-            str(self._settings["rootfs"]), overlay["lower"], str(overlay["upper"]), str(overlay["work"])
-        )
+        if self._settings.get("overlay"):  # else it is a directory
+            tree = trees.mapped_root(self._settings, [], [])
+            place = os.open(str(self._settings["rootfs"]), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            syscalls.move_mount(tree, place)
+            os.close(place)
+            os.close(tree)
 
     def _write_bundle(self) -> None:
         for path in (self._bundle, self._root):

@@ -49,15 +49,12 @@ class Prepared:
         self.sources: dict[int, int] = {}
         self.is_in_group = False
 
-    def open_trees(self) -> None:
-        """Open the root and the sources of binds with the parent's rights."""
-        if self.settings.get("overlay"):
-            self.root_tree = trees.mapped_overlay(
-                self.settings, self.namespaces.uid_mappings, self.namespaces.gid_mappings
-            )
-        else:
-            flags = syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE
-            self.root_tree = syscalls.open_tree(syscalls.AT_FDCWD, str(self.settings["rootfs"]), flags)
+    def open_root(self) -> None:
+        """Open the root with the parent's rights."""
+        self.root_tree = trees.mapped_root(self.settings, self.namespaces.uid_mappings, self.namespaces.gid_mappings)
+
+    def open_sources(self) -> None:
+        """Open the sources of binds with the parent's rights."""
         self.sources |= mounts.open_sources(self.config.get("mounts") or [], trees.SHARED_MEMORY)
 
     def open_memory(self, pid: int, start: int) -> None:

@@ -14,7 +14,7 @@ import socket
 import struct
 
 from engine.linux import capabilities, procfs, rtnetlink, syscalls
-from engine.sandbox import connect, hooks, identity, init, protocol, security
+from engine.sandbox import connect, hooks, identity, init, protocol, security, trees
 from engine.sandbox.namespaces import Namespaces, join
 
 TYPE_CHECKING = False
@@ -202,8 +202,10 @@ def spawn(config: Document, settings: Document, group: Group, streams: tuple[int
     try:
         if settings.get("memory_of"):
             prepared.open_memory(*settings["memory_of"])
+        if namespaces.has_user or trees.needs_program(settings):
+            prepared.open_root()
         if namespaces.has_user:
-            prepared.open_trees()
+            prepared.open_sources()
         _check_donors(settings.get("donors") or [])
         pid = _step(prepared, group, child) if namespaces.needs_step else _bear(prepared, group, child)
     except BaseException:

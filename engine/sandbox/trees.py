@@ -12,7 +12,7 @@ import socket
 
 from engine.linux import capabilities, inside, procfs, syscalls
 from engine.sandbox import identity, protocol
-from engine.sandbox.mounts import MountError, mount_overlay
+from engine.sandbox.mounts import MountError, fd_path, mount_overlay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,34 +25,88 @@ SHARED_MEMORY = "container:/dev/shm"
 _CLONE_EMPTY = syscalls.OPEN_TREE_CLONE | syscalls.AT_EMPTY_PATH
 
 
-def mapped_overlay(settings: Document, uids: list[Document], gids: list[Document]) -> int:
-    """Return the overlay of a container with its owners as a user namespace sees them.
+def needs_program(settings: Document) -> bool:
+    """Return whether a root is an overlay that a program serves: the container cannot mount that by itself."""
+    return bool((settings.get("overlay") or {}).get("program"))
+
+
+def mapped_root(settings: Document, uids: list[Document], gids: list[Document]) -> int:
+    """Return the root of a container with its owners as a user namespace sees them.
+
+    Args:
+        settings: "rootfs", and maybe "overlay", or "maps_owners" for a directory with the owners of no namespace.
+        uids: The user namespace's map; empty for none.
+        gids: The same for groups.
 
     Raises:
-        MountError: The file system of the layers cannot map owners.
+        MountError: The file system of the state root cannot map owners, or the root is not there.
     """
-    overlay, target = settings["overlay"], str(settings["rootfs"])
-    is_shifted = any(item["containerID"] != item["hostID"] for item in (*uids, *gids))
+    overlay: Document = settings.get("overlay") or {}
+    rootfs = str(settings["rootfs"])
+    is_mapped = bool(overlay or settings.get("maps_owners")) and not needs_program(settings)
+    is_shifted = is_mapped and any(item["containerID"] != item["hostID"] for item in (*uids, *gids))
     userns = identity.user_namespace(uids, gids) if is_shifted else -1
-
-    def make() -> int:
-        syscalls.unshare(syscalls.CLONE_NEWNS)
-        syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
-        if is_shifted:
-            _be_owner(int(uids[0]["hostID"]), int(gids[0]["hostID"]))
-        mount_overlay(target, overlay["lower"], str(overlay["upper"]), str(overlay["work"]), userns)
-        return syscalls.open_tree(syscalls.AT_FDCWD, target, syscalls.OPEN_TREE_CLONE)
-
     try:
-        return _made_by_child(make)
+        if needs_program(settings):
+            return _made_by_child(lambda: _served_overlay(overlay, uids, gids))
+        if overlay:
+            return _made_by_child(lambda: _overlay(rootfs, overlay, userns, uids, gids))
+        tree = syscalls.open_tree(syscalls.AT_FDCWD, rootfs, syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE)
+        if is_shifted:
+            syscalls.mount_setattr(tree, userns_fd=userns, propagation=syscalls.MS_PRIVATE)
     except OSError as error:
         if is_shifted and error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
             text = "the file system of the state root cannot map owners for a user namespace"
             raise MountError(OSError(error.errno, text), "the root file system") from error
         raise MountError(error, "the root file system") from error
+    else:
+        return tree
     finally:
         if userns >= 0:
             os.close(userns)
+
+
+def _overlay(target: str, overlay: Document, userns: int, uids: list[Document], gids: list[Document]) -> int:
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
+    if userns >= 0:
+        _be_owner(int(uids[0]["hostID"]), int(gids[0]["hostID"]))
+    mount_overlay(target, overlay["lower"], str(overlay["upper"]), str(overlay["work"]), userns)
+    return syscalls.open_tree(syscalls.AT_FDCWD, target, syscalls.OPEN_TREE_CLONE)
+
+
+def _served_overlay(overlay: Document, uids: list[Document], gids: list[Document]) -> int:
+    """Return an overlay that fuse-overlayfs serves; the program ends when the last mount of it is gone.
+
+    It is given the connection, already mounted, as /dev/fd/N (fuse_session_mount of libfuse 3), so it needs no mount
+    namespace and no path, and nothing has to end it.
+    """
+    device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    options = {"fd": str(device), "rootmode": "40000", "user_id": "0", "group_id": "0", "allow_other": "", "default_permissions": ""}  # fmt: skip
+    tree = syscalls.fsmount("fuse", options, "fuse-overlayfs")
+    fds = [os.open(path, os.O_PATH | os.O_DIRECTORY) for path in (*overlay["lower"], overlay["upper"], overlay["work"])]
+    for fd in (device, *fds):
+        os.set_inheritable(fd, True)
+    *lower, upper, work = [fd_path(fd) for fd in fds]
+    asked = f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work}"
+    for name, mappings in (("uidmapping", uids), ("gidmapping", gids)):
+        if mappings:
+            asked += f",{name}=" + ":".join(
+                f"{item['containerID']}:{item['hostID']}:{item['size']}" for item in mappings
+            )
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    os.posix_spawn(
+        str(overlay["program"]),
+        ["fuse-overlayfs", "-f", "-o", asked, f"/dev/fd/{device}"],
+        {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+        file_actions=[(os.POSIX_SPAWN_DUP2, null, stream) for stream in range(3)],
+        setsid=True,
+        setsigmask=(),
+        setsigdef=(signal.SIGPIPE, signal.SIGTERM, signal.SIGINT, signal.SIGHUP),
+    )
+    os.close(device)
+    os.stat(fd_path(tree))  # waits for the program's first answer, or for its end
+    return tree
 
 
 def _be_owner(uid: int, gid: int) -> None:

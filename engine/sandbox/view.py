@@ -14,7 +14,7 @@ import socket
 
 from engine.linux import inside, procfs, syscalls
 from engine.linux.cgroup.group import Group
-from engine.sandbox import protocol
+from engine.sandbox import protocol, trees
 from engine.sandbox.mounts import MountError, mount_all, mount_overlay
 
 TYPE_CHECKING = False
@@ -31,8 +31,9 @@ def view(request: Document, fds: list[int]) -> None:
 
     Args:
         request: "pid" and "pid_start" of a running container, and "alone" for its root file system without what is
-            mounted on it; or "lower", "place" and, to write, "upper" and "work" of an overlay, with "mounts" as in
-            an OCI config and "read_only" for the root file system.
+            mounted on it; or "root" of another one, in the storage driver's words, with "mounts" as in an OCI config
+            and "read_only" for the root file system; or "lower", the layers of an image. The latter two are mounted
+            on "place".
         fds: The reply socket.
     """
     reply = socket.socket(fileno=fds[0])
@@ -68,14 +69,17 @@ def _enter(request: Document) -> int:
 
 
 def _mount(request: Document) -> int:
-    """Mount the overlay of a container that does not run, and return it detached."""
+    """Mount what does not run, and return it detached."""
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
-    place, lower, upper = str(request["place"]), request["lower"], str(request.get("upper") or "")
-    if not upper:  # then the kernel wants two layers, of which one may be empty
+    place = str(request["place"])
+    if request.get("root"):
+        tree = trees.mapped_root({"rootfs": place, **request["root"]}, [], [])
+        place_fd = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        syscalls.move_mount(tree, place_fd)
+    else:  # the kernel wants two layers when none is to be written, of which one may be empty
         syscalls.mount("tmpfs", place, "tmpfs", syscalls.MS_RDONLY)
-        lower = [*lower, place]
-    mount_overlay(place, lower, upper, str(request.get("work") or ""))
+        mount_overlay(place, [*request["lower"], place], "", "")
     root_fd = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     mount_all(root_fd, request.get("mounts") or [], None)
     if request.get("read_only"):

@@ -56,6 +56,10 @@ class Layers:
         """Return the file that lists a layer's entries; it goes with the layer."""
         return self._paths.layer(chain_id) / INDEX
 
+    def directories(self, chain: tuple[str, ...]) -> tuple[Path, ...]:
+        """Return the directories of an image's layers, top first, as overlayfs wants them."""
+        return tuple(self.directory(chain_id) for chain_id in reversed(chain))
+
     def ensure(self, chain_id: str, fill: Callable[[Path], Layer]) -> Layer:
         """Return a layer, filled first when it is missing.
 

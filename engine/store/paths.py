@@ -28,11 +28,12 @@ class Paths:
         host_name: "tuicon" with the mark: the name of our nftables table and of the cgroup above our containers'.
     """
 
-    def __init__(self, root: Path, run: Path) -> None:
+    def __init__(self, root: Path, run: Path, wanted_driver: str = "") -> None:
         self.root = root.absolute()
         self.run = run.absolute()
         self.mark = "" if self.root == _DEFAULT_ROOT else hashlib.sha256(str(self.root).encode()).hexdigest()[:6]
         self.host_name = f"tuicon_{self.mark}" if self.mark else "tuicon"
+        self._wanted_driver = "overlay" if wanted_driver == "overlay2" else wanted_driver
         self._is_ready = False
 
     def prepare(self) -> None:
@@ -40,7 +41,8 @@ class Paths:
 
         Raises:
             NotPermitted: The root cannot be written.
-            StoreError: It belongs to another version.
+            StoreError: It belongs to another version, or has another storage driver than the wanted one.
+            NotSupported: The wanted storage driver does not work there.
         """
         if self._is_ready and self.version.exists():  # another process may have reset the root meanwhile
             return
@@ -59,6 +61,7 @@ class Paths:
             found = self.version.read_text().strip()
             if found != VERSION:
                 raise StoreError(f"the state root {self.root} has version {found}; this is version {VERSION}")
+            self._check_driver()
             if self.boot.read_text() == files.boot_id():
                 return
         for directory in (self.root, self.run):
@@ -78,7 +81,9 @@ class Paths:
             ):
                 self.root.joinpath(name).mkdir(mode=0o700, parents=True, exist_ok=True)
             if not self.version.exists():
+                self._choose_driver()
                 files.write_atomic(self.version, VERSION.encode() + b"\n")
+            self._check_driver()
             self._forget_earlier_boot(files.boot_id())
 
     def _forget_earlier_boot(self, boot: str) -> None:
@@ -92,6 +97,30 @@ class Paths:
         for name in ("containers", "names"):
             self.run.joinpath(name).mkdir(mode=0o700)
         files.write_atomic(self.boot, boot.encode())
+
+    def _choose_driver(self) -> None:
+        from engine.store.drivers.drivers import choose
+
+        files.write_atomic(self._driver, choose(self, self._wanted_driver).encode() + b"\n")
+
+    def _check_driver(self) -> None:
+        if self._wanted_driver not in ("", self.driver):
+            raise StoreError(
+                f"the state root {self.root} has the storage driver {self.driver}, not {self._wanted_driver}",
+                hint="a state root keeps its driver: take another --root for that one",
+            )
+
+    @property
+    def driver(self) -> str:
+        """The name of the storage driver."""
+        try:
+            return self._driver.read_text().strip()
+        except FileNotFoundError:
+            return "overlay"
+
+    @property
+    def _driver(self) -> Path:
+        return self.root / "driver"
 
     @property
     def version(self) -> Path:

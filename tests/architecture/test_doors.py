@@ -20,9 +20,8 @@ HEAVY_ON_START = {"dataclasses", "typing", "pathlib", "subprocess", "logging", "
 HANDLE_ROOTS = ("engine/sandbox/", "engine/images/unpack.py", "engine/images/analyse/reading.py", "engine/images/tree.py", "engine/images/packages/",
     "engine/volumes/volumes.py", "engine/containers/top.py", "engine/containers/copy.py", "engine/containers/diff.py",
     "engine/containers/extract.py", "engine/containers/commit.py", "engine/containers/exchange.py",
-    "engine/linux/owner.py")  # fmt: skip
+    "engine/linux/owner.py", "engine/store/drivers/")  # fmt: skip
 TAKE_PATHS = {
-    "engine/sandbox/init.py:open_trees": "the root file system's own directory, before anything is entered",
     "engine/sandbox/init.py:_open_root": "the root file system's own directory, in a mount namespace that is the host's copy",
     "engine/sandbox/init.py:_set_sysctls": "the host's /proc, which no image can have replaced",
     "engine/sandbox/init.py:_pivot": "the directory that fchdir entered",
@@ -70,6 +69,9 @@ TAKE_PATHS = {
     "engine/sandbox/ring.py:*": "the history beside the record",
     "engine/sandbox/recorder.py:_revert": "the trial in the state root",
     "engine/sandbox/streams.py:*": "the null device and the attach socket on the host",
+    "engine/store/drivers/overlay.py:refusal": "a directory that was made for the trial",
+    "engine/store/drivers/overlay.py:_program": "the host's programs",
+    "engine/store/drivers/merge.py:open_all": "layer and container directories, named by the engine",
     "engine/volumes/volumes.py:size": "the volume's own directory; what is below comes by descriptor",
     "engine/volumes/volumes.py:copy_up": "the volume's own directory; what is below comes by descriptor",
     "engine/volumes/volumes.py:_copy_layers": "the volume's own directory; what is below comes by descriptor",

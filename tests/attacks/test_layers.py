@@ -148,6 +148,50 @@ def test_bombs_are_refused(host: Host, bomb: str) -> None:
     assert sum(path.lstat().st_blocks for path in host.layer.rglob("*")) < 1000
 
 
+def with_header(offset: int, field: bytes, kind: bytes = tarfile.REGTYPE) -> bytes:
+    """Return an archive whose one header has a field that no library would write."""
+    header = bytearray(tarfile.TarInfo("x").tobuf(tarfile.GNU_FORMAT))
+    header[156:157] = kind
+    header[offset : offset + len(field)] = field
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header) + bytes(1024)
+
+
+def with_pax(kind: bytes = tarfile.REGTYPE, **headers: str) -> bytes:
+    return tar_of(entry("x", kind, pax_headers=headers))
+
+
+IMPOSSIBLE = {
+    "a time after the end of time": with_pax(mtime="1" + "0" * 30),
+    "the same of a directory": with_pax(DIRECTORY, mtime="9" * 19),
+    "the same of a link": tar_of(entry("x", LINK, link="y", pax_headers={"mtime": "9" * 19})),
+    "the same in base 256": with_header(136, b"\x80" + b"\x7f" * 11),
+    "an owner above 32 bits": with_pax(uid="9" * 15),
+    "an owner that chown takes for none": with_pax(uid=str((1 << 32) - 1)),
+    "an owner below 0": with_header(108, b"\xff" * 8),
+    "a device number above all": with_header(329, b"\x80" + b"\x7f" * 7, tarfile.CHRTYPE),
+    "a device number below 0": with_header(329, b"\xff" * 8, tarfile.CHRTYPE),
+    "an attribute with a null byte": tar_of(entry("x", pax_headers={"SCHILY.xattr.user.a\0b": "y"})),
+    "capabilities that are none": tar_of(entry("x", pax_headers={"SCHILY.xattr.security.capability": "junk"})),
+    "a sparse map without data": tar_of(entry("x", pax_headers={"GNU.sparse.major": "1", "GNU.sparse.realsize": "5"})),
+    "half of a sparse map": tar_of(entry("x", pax_headers={"GNU.sparse.map": "1,2,3", "GNU.sparse.size": "5"})),
+    "a name longer than any": tar_of(entry("n" * 300)),
+    "a link longer than any": tar_of(entry("x", LINK, link="y" * 5000)),
+    "a link to itself": tar_of(entry("x"), entry("x", HARD, link="x")),
+    "a hard link to a directory": tar_of(entry("d", DIRECTORY), entry("x", HARD, link="d")),
+    "a file in a file": tar_of(entry("x"), entry("x/y")),
+    "a kind that is none": with_header(156, b"V"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", IMPOSSIBLE)
+def test_what_no_file_can_be_is_refused_in_one_sentence(host: Host, what: str) -> None:
+    with pytest.raises(ImageError) as caught:
+        unpack(io.BytesIO(IMPOSSIBLE[what]), host.layer)
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_a_tree_that_a_container_made_endlessly_deep_is_removed(engine: Engine) -> None:
     """Depth that no path can name: removing must need neither a stack nor a descriptor for each step."""
     code = "for _ in range(1500):\n  os.mkdir('d'); os.chdir('d')\nprint('made')"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _PATHS = {"open", "import", "os.exec", "os.posix_spawn", "glob.glob"}
 _NOT_PATHS = {"os.kill", "os.fork", "os.setgroups", "os.putenv", "os.unsetenv", "os.forkpty", "os.lockf"}
-_BELOW = r"{root}/.*/(diff|upper|work|rootfs|data)/.|/proc/(\d+|self)/(root|cwd)/."
+_BELOW = r"{root}/.*/(diff|tree|upper|work|rootfs|data)/.|/proc/(\d+|self)/(root|cwd)/."
 
 
 def judge(event: str, arguments: tuple[Any, ...], below: re.Pattern[str], *, is_inside: bool) -> str:

@@ -35,7 +35,7 @@ def root() -> Iterator[Path]:
 @pytest.fixture
 def engine(root: Path) -> Iterator[Engine]:
     """An engine with the demo image; when the test ends, nothing of it may be left."""
-    with Engine(root / "state") as opened:
+    with Engine(root / "state", storage_driver=os.environ.get("TUICON_STORAGE_DRIVER", "")) as opened:
         opened.images.build_demo()
         yield opened
         opened.system.reset()

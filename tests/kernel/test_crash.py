@@ -151,7 +151,9 @@ def run_to_end(engine: Engine, wanted: ContainerSpec) -> None:
 
 def world(state: Path) -> set[str]:
     """Return all that a state root is: its files, but for contents, and what it has in the kernel."""
-    found = {str(path.relative_to(state)) for path in state.rglob("*") if "diff" not in path.parts}
+    found = {
+        str(path.relative_to(state)) for path in state.rglob("*") if not {"diff", "tree", "rootfs"} & {*path.parts}
+    }
     found = {name for name in found if "journal" not in name and not re.fullmatch("locks/[a-z]+", name)}
     mark = leftovers_mark(state)
     found |= {f"cgroup {name}" for name in cgroups.groups_below(mark)}

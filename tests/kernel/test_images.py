@@ -28,6 +28,9 @@ else:
     from backports import zstd
 
 
+ROOT = Path(__file__).resolve().parents[2]
+
+
 def entry(
     name: str, kind: bytes = tarfile.REGTYPE, content: bytes = b"", link: str = "", **values: object
 ) -> tuple[tarfile.TarInfo, bytes]:
@@ -62,8 +65,9 @@ def docker_archive(*layers: bytes, tag: str = "app:1", compress: Callable[[bytes
 
 
 def oci_layout(
-    layer: bytes, *, media: str = "+gzip", compress: Callable[[bytes], bytes] = gzip.compress, damage: bool = False
-) -> bytes:
+    layer: bytes, *, media: str = "+gzip", compress: Callable[[bytes], bytes] = gzip.compress, damage: bool = False,
+    **changes: object,
+) -> bytes:  # fmt: skip
     blob = compress(layer)
     config = json.dumps(
         {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [of_bytes(layer)]}}
@@ -74,7 +78,7 @@ def oci_layout(
 
     manifest = json.dumps({
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": described(config, "config.v1+json"),
-        "layers": [described(blob, f"layer.v1.tar{media}")],
+        "layers": [described(blob, f"layer.v1.tar{media}")], **changes,
     }).encode()  # fmt: skip
     top = {**described(manifest, "manifest.v1+json"), "annotations": {"org.opencontainers.image.ref.name": "layout:1"}}
     index = json.dumps({"schemaVersion": 2, "manifests": [top]}).encode()
@@ -136,7 +140,10 @@ def test_a_layout_that_gives_only_a_tag_makes_an_image_without_a_name(engine: En
     assert image.references == ()
 
 
-@pytest.mark.parametrize("wrong", ["damaged", "cut", "no archive", "lies"])
+@pytest.mark.parametrize(
+    "wrong",
+    ["damaged", "cut", "cut layer", "no archive", "lies", "layers and manifests", "media type", "layer type", "schema"],
+)
 def test_what_is_no_image_is_refused_and_nothing_is_kept(engine: Engine, wrong: str) -> None:
     before = engine.images.list()
     layer = tar_of(entry("file", content=os.urandom(5000)))
@@ -145,9 +152,16 @@ def test_what_is_no_image_is_refused_and_nothing_is_kept(engine: Engine, wrong: 
         "cut": docker_archive(layer)[:4000],
         "no archive": b"nonsense" * 200,
         "lies": docker_archive(layer, compress=lambda _layer: tar_of(entry("other"))),
+        "cut layer": docker_archive(layer, compress=lambda layer: gzip.compress(layer)[:-20]),
+        "layers and manifests": oci_layout(layer, manifests=[]),
+        "media type": oci_layout(layer, mediaType="application/vnd.docker.distribution.manifest.v1+json"),
+        "layer type": oci_layout(layer, media="+evil"),
+        "schema": oci_layout(layer, schemaVersion=1),
     }[wrong]
-    with pytest.raises(ImageError):
+    with pytest.raises(ImageError) as caught:
         engine.images.load(io.BytesIO(data))
+    assert len(str(caught.value).splitlines()) == 1
+    assert len([*engine.root.joinpath("layers").iterdir()]) == 1
     assert engine.images.list() == before
     assert list(engine.root.joinpath("trash").iterdir()) == []
     assert not list(engine.root.joinpath("layers").glob("*.tmp"))
@@ -272,8 +286,7 @@ def test_the_demo_image_is_the_same_each_time_and_needs_no_busybox(engine: Engin
 
 def test_a_killed_load_leaves_nothing_that_counts(engine: Engine) -> None:
     layer = tar_of(*(entry(f"f{number}", content=os.urandom(2000)) for number in range(4000)))
-    root = Path(__file__).resolve().parents[2]
-    code = f"import sys; sys.path.insert(0, {str(root)!r}); from pathlib import Path; from engine.api import Engine; Engine(Path({str(engine.root)!r})).images.load(sys.stdin.buffer)"
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from pathlib import Path; from engine.api import Engine; Engine(Path({str(engine.root)!r})).images.load(sys.stdin.buffer)"
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
     assert process.stdin is not None
     data = docker_archive(layer)
@@ -285,3 +298,59 @@ def test_a_killed_load_leaves_nothing_that_counts(engine: Engine) -> None:
     engine.images.collect()
     assert list(engine.root.joinpath("trash").iterdir()) == []
     assert len(engine.images.load(io.BytesIO(data))) == 1
+
+
+def in_a_small_place(place: Path, options: str, script: str, *words: str, driver: str = "") -> tuple[str, str]:
+    """Run commands on a state root that lies on a tmpfs of its own; return what they print, and their complaints."""
+    place.mkdir()
+    program = [sys.executable, "-m", "tuicon", "--root", str(place / "state"), "--storage-driver", driver]
+    mount = 'mount -t tmpfs -o "$1" none "$2"; place=$2; shift 2;'
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", mount + script, "sh", options, str(place), *program, *words],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("kind", ["docker archive", "layout", "root file system"])
+def test_a_disk_that_gets_full_is_one_sentence_and_nothing_is_left(root: Path, kind: str) -> None:
+    layer = tar_of(*(entry(f"f{number}", content=os.urandom(900_000)) for number in range(12)))
+    words = ["load", "-i", str(root / "file")]
+    if kind == "layout":
+        with tarfile.open(fileobj=io.BytesIO(oci_layout(layer))) as archive:
+            archive.extractall(root / "file", filter="data")
+    else:
+        root.joinpath("file").write_bytes(docker_archive(layer) if kind == "docker archive" else layer)
+    if kind == "root file system":
+        words = ["import", str(root / "file"), "x:1"]
+    script = '"$@"; echo "$?"; cd "$place/state"; find blobs/sha256 layers trash images -mindepth 1'
+    out, complaint = in_a_small_place(root / "small", "size=8m", script, *words)
+    assert out == "1\n"
+    assert complaint.endswith("No space left on device\n")
+    assert len(complaint.splitlines()) == 1
+
+
+def test_a_disk_that_gets_full_while_a_root_is_copied_leaves_no_half_of_it(root: Path) -> None:
+    script = """
+    "$@" demo image >/dev/null
+    while "$@" create tuicon/demo >/dev/null; do made=$((made + 1)); done
+    cd "$place/state"; ls -A trash; ls names | wc -l; ls containers | wc -l; "$@" rm $(ls containers) | wc -l
+    "$@" system check"""
+    out, complaint = in_a_small_place(root / "small", "size=8m", script, driver="vfs")
+    names, containers, removed, verdict = out.splitlines()
+    assert (names, verdict) == (containers, "nothing is wrong")
+    assert containers == removed != "0"
+    assert len([line for line in complaint.splitlines() if "No space left on device" in line]) == 1
+
+
+def test_what_cannot_be_written_can_be_looked_at(root: Path) -> None:
+    root.joinpath("file").write_bytes(docker_archive(tar_of(entry("file"))))
+    script = """
+    "$@" demo image >/dev/null; mount -o remount,ro "$place"
+    "$@" images -q; for verb in load rmi tag; do
+    case $verb in load) "$@" load -i "${place%/*}/file" ;; rmi) "$@" rmi tuicon/demo ;; tag) "$@" tag tuicon/demo a:b ;; esac
+    echo "$verb $?"; done"""
+    out, complaint = in_a_small_place(root / "small", "size=32m", script)
+    identifier, *codes = out.splitlines()
+    assert (len(identifier), codes) == (12, ["load 1", "rmi 1", "tag 1"])
+    assert [line.startswith("tuicon: Read-only file system") for line in complaint.splitlines()] == [True] * 3

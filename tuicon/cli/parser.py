@@ -381,6 +381,10 @@ def build(words: Sequence[str] | None = None) -> Parser:
     parser.add_argument(
         "--run-root", type=Path, default=Path(run_root) if run_root else None, metavar="DIR", help="volatile state"
     )
+    parser.add_argument(
+        "--storage-driver", default=os.environ.get("TUICON_STORAGE_DRIVER", ""), metavar="NAME",
+        help="overlay, btrfs, fuse-overlayfs or vfs, for a new state root (default what suits its file system)",
+    )  # fmt: skip
     add_flag(parser, "--debug", help="show where an error came from")
     parser.set_defaults(verb="")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
@@ -402,7 +406,7 @@ def _wanted(words: Sequence[str] | None) -> str | None:
     for word in words or ():
         if skips:
             skips = False
-        elif word in ("--root", "--run-root"):
+        elif word in ("--root", "--run-root", "--storage-driver"):
             skips = True
         elif not word.startswith("-"):
             return word if word in known else None
