@@ -67,7 +67,7 @@ class Creator:
         image = self._images.get(spec.image)
         command = runtime_config.command_of(spec, image.settings)
         stop_signal = spec.stop_signal or image.settings.stop_signal or "TERM"
-        spec = self._check(spec, stop_signal)
+        spec = self._check(replace(spec, health=spec.health.completed_by(image.settings.health)), stop_signal)
         container_id = os.urandom(32).hex()
         made: list[str] = []
         name = ""
@@ -75,7 +75,6 @@ class Creator:
             try:
                 name = self._take_name(spec.name, container_id)
                 volumes = self._make_volumes(spec, image, made)
-                spec = replace(spec, health=spec.health.completed_by(image.settings.health))
                 record = Record(
                     container_id, name, image.id, spec.image, command, stop_signal, replace(spec, name=name),
                     spec.limits, datetime.now(UTC), volumes,

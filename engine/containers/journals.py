@@ -67,6 +67,7 @@ def read(
     waiting = stop or threading.Event()
     while not waiting.is_set():
         alive = follow and is_running()
+        began = datetime.now(UTC)
         _synchronize()
         found = False
         for entry in _query([*options, *([f"--after-cursor={cursor}"] if cursor else limit)]):
@@ -74,6 +75,7 @@ def read(
             yield _entry_of(entry)
         if not follow or (until is not None and datetime.now(UTC) > until) or not (alive or found):
             return
+        limit = [f"--since=@{began.timestamp():.6f}"]  # when nothing was found yet, all that came since
         waiting.wait(_LOOKS_EVERY)
 
 

@@ -22,10 +22,14 @@ def program_of(spec: ContainerSpec) -> str:
     name = spec.runtime
     if not name:
         return ""
-    found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), _SYSTEM]))
+    found = _find(name)
     if found is None or ("/" in name and not name.startswith("/")):
         raise InvalidArgument(f"the runtime {name!r} is neither a program in PATH nor the absolute path of one")
     return os.path.realpath(found)
+
+
+def _find(name: str) -> str | None:
+    return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), _SYSTEM]))
 
 
 def check(spec: ContainerSpec) -> None:
@@ -51,4 +55,7 @@ def check(spec: ContainerSpec) -> None:
 
 def has_kernel_of_its_own(spec: ContainerSpec) -> bool:
     """Return whether a container's processes are not the host's, so that none can be added by entering namespaces."""
-    return Path(spec.runtime).name.startswith(_KERNELS_OF_THEIR_OWN)
+    if not spec.runtime:
+        return False
+    places = (spec.runtime, os.path.realpath(_find(spec.runtime) or ""))
+    return any(Path(place).name.startswith(_KERNELS_OF_THEIR_OWN) for place in places)

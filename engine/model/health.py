@@ -32,8 +32,10 @@ class HealthCheck:
         return self.test[:1] in (("CMD",), ("CMD-SHELL",)) and len(self.test) > 1
 
     def completed_by(self, image: HealthCheck) -> HealthCheck:
-        """Return this check with the image's values for what it does not say."""
+        """Return this check with the image's values for what it does not say; an image's that is none is ignored."""
         names = ("test", "interval", "timeout", "retries", "start_period", "start_interval")
+        if not image.is_wanted:
+            return self
         return HealthCheck(**{name: getattr(self, name) or getattr(image, name) for name in names})
 
 

@@ -19,7 +19,7 @@ _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class Log:
-    """Splits output into lines and keeps none of them; a driver keeps them somewhere.
+    """Splits output into lines; each driver keeps them in its own place.
 
     A line longer than 16 KiB comes in pieces, of which only the last has the line end, as docker does.
     """
@@ -55,6 +55,14 @@ class Log:
 
     def _keep(self, stream: str, pieces: list[bytes], *, goes_on: bool) -> None:
         """Keep some pieces; one without a line end has more to come when the line goes on."""
+        raise NotImplementedError
+
+
+class NoLog(Log):
+    """Keeps nothing."""
+
+    def write(self, stream: str, data: bytes) -> None:
+        """Let output go."""
 
 
 class LogFile(Log):

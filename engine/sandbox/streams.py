@@ -13,7 +13,7 @@ import time
 
 from engine.sandbox import protocol
 from engine.sandbox.journald import JournalLog
-from engine.sandbox.logfile import Log, LogFile
+from engine.sandbox.logfile import Log, LogFile, NoLog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Document = dict[str, Any]
 
 _DRIVERS: dict[str, Callable[[Document], Log]] = {
-    "json-file": LogFile, "journald": JournalLog, "none": lambda _: Log(),
+    "json-file": LogFile, "journald": JournalLog, "none": lambda _: NoLog(),
 }  # fmt: skip
 _CHUNK = 32 << 10
 _MOST_WAITING = 4 << 20

@@ -119,6 +119,9 @@ def test_what_is_no_runtime_or_cannot_be_combined_is_refused(engine: Engine, roo
     for more in combined:
         with pytest.raises(NotSupported, match=f"runtime {RUNTIME}"):
             engine.containers.create(spec("true", **more))
+    root.joinpath("runsc").symlink_to("/bin/true")  # a kernel of its own: nothing may be run beside it from outside
+    with pytest.raises(NotSupported, match="health check"):
+        engine.containers.create(spec("true", str(root / "runsc"), health=HealthCheck(("CMD", "true"))))
     with pytest.raises(StartFailed, match="ended with code 1 and wrote no reason"):
         engine.containers.run(spec("true", "/bin/false"))
     program = root / "mine"

@@ -8,6 +8,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -102,15 +103,32 @@ def test_output_goes_to_the_journal_with_the_containers_fields(engine: Engine, j
 
 
 def test_the_journal_is_followed_to_the_end_of_the_container(engine: Engine, journal: Path) -> None:
-    container = journaled(engine, "echo one; while ! [ -e /go ]; do sleep 0.05; done; echo two; exec sleep 1")
+    script = "echo one; for go in 1 2; do while ! [ -e /$go ]; do sleep 0.05; done; echo after $go; done; exec sleep 1"
+    container = journaled(engine, script)
+
+    def go(number: int) -> None:
+        session = engine.containers.exec(container.id, ExecSpec(("touch", f"/{number}")))
+        assert session is not None
+        session.close()
+
     found = []
     for entry in engine.containers.logs(container.id, follow=True):
         found.append(entry.text)
         if entry.text == "one\n":
-            session = engine.containers.exec(container.id, ExecSpec(("touch", "/go")))
-            assert session is not None
-            session.close()
-    assert found == ["one\n", "two\n"]
+            go(1)
+        if entry.text == "after 1\n":
+            go(2)
+    assert found == ["one\n", "after 1\n", "after 2\n"]
+
+
+def test_what_comes_from_now_on_is_followed_too(engine: Engine, journal: Path) -> None:
+    script = "echo old; i=0; while ! [ -e /end ]; do i=$((i+1)); echo new $i; sleep 0.2; done"
+    container = journaled(engine, script)
+    until(lambda: [entry.text for entry in engine.containers.logs(container.id)][:1] == ["old\n"])
+    found = [entry.text for entry in islice(engine.containers.logs(container.id, follow=True, tail=0), 3)]
+    numbers = [int(text.split()[1]) for text in found]
+    assert numbers == list(range(numbers[0], numbers[0] + 3))
+    engine.containers.remove(container.id, force=True)
 
 
 def test_an_entry_that_is_too_large_for_a_datagram_goes_by_a_file_in_memory(engine: Engine, root: Path,
