@@ -31,6 +31,11 @@ def shown(screen: LayerBrowser) -> list[str]:
     return [row.key for row in found.rows]
 
 
+def document_text(pilot: Pilot[int]) -> str:
+    views = pilot.app.screen.query(DocumentView) if isinstance(pilot.app.screen, Document) else ()
+    return "".join(view.visible_text() for view in views)
+
+
 async def with_browser(body: Body, backend: FakeBackend | None = None, size: tuple[int, int] = (160, 50)) -> None:
     async def inside(pilot: Pilot[int], backend: FakeBackend) -> None:
         await pilot.press("2")
@@ -106,9 +111,8 @@ async def test_a_file_is_viewed_as_the_layer_has_it_and_a_removed_one_as_it_was(
         for path, layer in (("/etc/nginx/nginx.conf", 2), ("/etc/nginx/sites", 1)):
             files.cursor_key = path
             await pilot.press("v")
-            await until(pilot, lambda: isinstance(pilot.app.screen, Document))
+            await until(pilot, lambda: "worker_processes" in document_text(pilot))
             assert backend.asked("open")[-1] == ("open", path, layer)
-            assert "worker_processes" in pilot.app.screen.query_one(DocumentView).visible_text()
             await pilot.press("escape")
             await until(pilot, lambda: pilot.app.screen is screen)
 
@@ -146,6 +150,11 @@ async def test_names_with_control_characters_are_written_out() -> None:
         names = [row.cells[-1].text for row in screen.query_one(FileTable).rows]
         assert any("\\x1b[31mred" in name for name in names)
         assert "\x1b[31mred" not in pilot.app.export_screenshot()
+        await pilot.press("slash", "left_square_bracket", "slash", "b", "right_square_bracket")
+        await until(pilot, lambda: screen.pattern == "[/b]" and shown(screen) == [])
+        await pilot.press("escape")
+        pilot.app.push_screen(Document("/[/b", "text"))
+        await until(pilot, lambda: document_text(pilot) == "text")
 
     await with_browser(body)
 

@@ -435,3 +435,11 @@ async def test_sorting_by_use_puts_the_busiest_first() -> None:
         await until(pilot, lambda: cpu() == sorted(cpu(), reverse=True) and len(set(cpu())) > 1)
 
     await with_console(FakeBackend(*(a_container(number) for number in range(1, 20))), body)
+
+
+async def test_a_filter_that_looks_like_markup_is_a_filter() -> None:
+    async def body(pilot: Pilot[int], _backend: FakeBackend) -> None:
+        await pilot.press("slash", "left_square_bracket", "slash", "b")
+        await until(pilot, lambda: main_of(pilot).pattern == "[/b" and not table(pilot).rows)
+
+    await with_console(eight(), body)

@@ -7,6 +7,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
@@ -31,7 +32,7 @@ class Document(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """Lay out."""
         with Vertical() as frame:
-            frame.border_title = self._title
+            frame.border_title = Content(self._title)
             yield DocumentView(id="document")
             yield Static("esc close   w wrap", classes="keys")
 

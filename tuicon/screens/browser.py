@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 from textual.reactive import reactive
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Footer, Input, Static
@@ -93,7 +94,7 @@ class LayerBrowser(Screen[None]):
     def on_mount(self) -> None:
         """Begin to read."""
         self.query_one("#filter", Input).display = False
-        self.query_one("#left").border_title = printable(self._called)
+        self.query_one("#left").border_title = Content(printable(self._called))
         self.query_one("#layers", RecordTable).focus()
         self._show_tabs()
         self._read_image()
@@ -111,9 +112,13 @@ class LayerBrowser(Screen[None]):
                 self._contents = self._contents or self._backend.images.contents(self._image)
                 found = question(self._contents)
             except (EngineError, OSError) as error:
-                self.app.call_from_thread(self.notify, str(error), severity="error", timeout=8)
+                self.app.call_from_thread(self._tell, str(error), severity="error")
                 return
         self.app.call_from_thread(answer, found)
+
+    def _tell(self, text: str, severity: Literal["information", "error"] = "information") -> None:
+        """Say something that may have a name of the image in it."""
+        self.notify(printable(text), severity=severity, timeout=8, markup=False)
 
     @work(thread=True, exit_on_error=False)
     def _read_image(self) -> None:
@@ -193,7 +198,7 @@ class LayerBrowser(Screen[None]):
         words += ["changed only"] if self.changed_only else []
         words += ["by size"] if self.by_size else []
         words += [f"/{self.pattern}"] if self.pattern else []
-        self.query_one("#right").border_subtitle = printable(", ".join(words))
+        self.query_one("#right").border_subtitle = Content(printable(", ".join(words)))
 
     def _show_waste(self, waste: Waste) -> None:
         self.query_one("#score", Static).update(Text(inside.score(waste)))
@@ -348,7 +353,7 @@ class LayerBrowser(Screen[None]):
             done = contents.extract(entry.path, target, layer=layer)
             return f"Extracted {filetree.summary(done.size, done.files)} to {target}"
 
-        self._ask(extract, self.notify)
+        self._ask(extract, self._tell)
 
     def do_help(self) -> None:
         """Show all keys."""

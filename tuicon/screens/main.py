@@ -8,6 +8,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 from textual.reactive import reactive
 from textual.widgets import Footer, Input
 
@@ -195,7 +196,7 @@ class MainScreen(ImageActions):
         title = f"{PANES.index(name) + 1} {name} {count}"
         subtitle = f"/{self.pattern}" if name == self.pane and self.pattern else ""
         if (title, subtitle) != (table.border_title, table.border_subtitle):  # setting them draws the border again
-            table.border_title, table.border_subtitle = title, subtitle
+            table.border_title, table.border_subtitle = title, Content(subtitle)
 
     def _show_detail(self) -> None:
         self.query_one(Detail).show(self.pane, self.selected, self.snapshot)

@@ -97,7 +97,7 @@ class LayerFiles:
             with _directory(os.fspath(target)) as fd:
                 return self._write_children(path, node, fd)
         except OSError as error:
-            raise InvalidArgument(f"cannot write {error.filename or target}: {error.strerror}") from error
+            raise InvalidArgument(f"cannot write {str(error.filename or target)!r}: {error.strerror}") from error
 
     def _write(self, path: bytes, node: Node, parent: int, name: str) -> Extracted:
         item = node.item
