@@ -250,12 +250,14 @@ def _target(stack: ExitStack, root_fd: int, path: str, source: _Source, where: s
         return parent_fd, into
     with _explained(path, where):
         try:
-            is_directory = stat.S_ISDIR(os.stat(name, dir_fd=parent_fd, follow_symlinks=False).st_mode)
+            mode = os.stat(name, dir_fd=parent_fd, follow_symlinks=False).st_mode
         except FileNotFoundError:
             return parent_fd, name
-        if is_directory:
+        if stat.S_ISDIR(mode):
             flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
             return _opened(stack, os.open(name, flags, dir_fd=parent_fd)), into
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        raise CopyFailed(f"{path} {where} is a device, which is not replaced")
     if source.is_directory:
         raise CopyFailed(f"a directory cannot be copied over {path} {where}, which is none")
     return parent_fd, name
