@@ -75,8 +75,10 @@ def copy_in_archive(view: View, stream: BinaryIO, path: str) -> Copied:
     """
 
     def copy() -> Copied:
-        with ExitStack() as stack, _explained(path, _IN_CONTAINER):
-            target_fd = _opened(stack, inside.open_inside(view.fd, _absolute(path, "/"), os.O_PATH | os.O_DIRECTORY))
+        with ExitStack() as stack:
+            with _explained(path, _IN_CONTAINER):
+                target_fd = inside.open_inside(view.fd, _absolute(path, "/"), os.O_PATH | os.O_DIRECTORY)
+            _opened(stack, target_fd)
             reader = TarReader(Decompressed(stream))
             items: Iterator[Item] = ((entry, reader.content) for entry in reader)
             return extract(_adapted(items, view.owners.to_view), target_fd)

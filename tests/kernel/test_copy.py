@@ -309,6 +309,15 @@ def test_a_kill_in_the_middle_leaves_nothing(engine: Engine, root: Path, runs: b
     assert text_of(engine, container.id, "/tmp/whole") == "whole"
 
 
+def test_names_that_are_no_text_are_copied_and_told(engine: Engine, box: str) -> None:
+    name = os.fsdecode(b"/tmp/latin-\xe9")
+    engine.containers.copy_in(box, "/etc/hostname", name)
+    assert [item[0] for item in listing(archive_of(engine, box, name))] == [name.removeprefix("/tmp/")]
+    told = [event for event in engine.events.list() if event.action in ("extract-to-dir", "archive-path")]
+    assert [event.attributes["path"] for event in told] == ["/tmp/latin-\ufffd"] * 2
+    assert [change.path for change in engine.containers.diff(box)][-1] == name
+
+
 @pytest.fixture
 def box(engine: Engine) -> str:
     return run(engine, "mkdir /data; echo text >/data/file")
