@@ -75,8 +75,10 @@ def copy_in_archive(view: View, stream: BinaryIO, path: str) -> Copied:
     """
 
     def copy() -> Copied:
-        with ExitStack() as stack, _explained(path, _IN_CONTAINER):
-            target_fd = _opened(stack, inside.open_inside(view.fd, _absolute(path, "/"), os.O_PATH | os.O_DIRECTORY))
+        with ExitStack() as stack:
+            with _explained(path, _IN_CONTAINER):
+                target_fd = inside.open_inside(view.fd, _absolute(path, "/"), os.O_PATH | os.O_DIRECTORY)
+            _opened(stack, target_fd)
             reader = TarReader(Decompressed(stream))
             items: Iterator[Item] = ((entry, reader.content) for entry in reader)
             return extract(_adapted(items, view.owners.to_view), target_fd)
@@ -250,12 +252,14 @@ def _target(stack: ExitStack, root_fd: int, path: str, source: _Source, where: s
         return parent_fd, into
     with _explained(path, where):
         try:
-            is_directory = stat.S_ISDIR(os.stat(name, dir_fd=parent_fd, follow_symlinks=False).st_mode)
+            mode = os.stat(name, dir_fd=parent_fd, follow_symlinks=False).st_mode
         except FileNotFoundError:
             return parent_fd, name
-        if is_directory:
+        if stat.S_ISDIR(mode):
             flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
             return _opened(stack, os.open(name, flags, dir_fd=parent_fd)), into
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        raise CopyFailed(f"{path} {where} is a device, which is not replaced")
     if source.is_directory:
         raise CopyFailed(f"a directory cannot be copied over {path} {where}, which is none")
     return parent_fd, name

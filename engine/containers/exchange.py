@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -48,7 +49,7 @@ class Exchange:
                 copied = copy.copy_in(view, str(source), path, follow_link=follow_link)
             else:
                 copied = copy.copy_in_archive(view, source, path)
-        self._journal.append("container", "extract-to-dir", container_id, name, path=path)
+        self._journal.append("container", "extract-to-dir", container_id, name, path=_shown(path))
         return copied
 
     def copy_out(
@@ -76,7 +77,7 @@ class Exchange:
                 copied = copy.copy_out(view, path, str(target), keeps_owners=keeps_owners, follow_link=follow_link)
             else:
                 copied = copy.copy_out_archive(view, path, target.write, follow_link=follow_link)
-        self._journal.append("container", "archive-path", container_id, name, path=path)
+        self._journal.append("container", "archive-path", container_id, name, path=_shown(path))
         return copied
 
     def diff(self, ref: str) -> tuple[Change, ...]:
@@ -144,3 +145,8 @@ class Exchange:
         """Return the id and the name of a container, which may be gone when its files are copied."""
         container_id = self._registry.resolve(ref)
         return container_id, self._registry.record(container_id).name
+
+
+def _shown(path: str) -> str:
+    """Return a path as text that any reader of events takes."""
+    return os.fsencode(path).decode(errors="replace")

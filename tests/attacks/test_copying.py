@@ -160,7 +160,7 @@ file = open("/grows", "wb", 0)
 file.write(bytes(1 << 20))
 print("growing", flush=True)
 while True:
-    file.write(bytes(1 << 16)); file.truncate(1 << 20) if file.tell() > 1 << 28 else None
+    file.write(bytes(1 << 16)); file.truncate(1 << 20) if file.tell() > 1 << 24 else None
 """
     container = engine.containers.run(attacker(code))
     until(lambda: "growing" in output(engine, container.id))

@@ -86,7 +86,7 @@ def docker() -> Iterator[Docker]:
     """The client of a dockerd of our own that has the demo image's root file system as demo:1; one for all tests."""
     assert shutil.which("dockerd"), "dockerd is missing (tests/setup test)"
     options = ("--storage-driver", "vfs", "--iptables=false", "--bridge=none")
-    path = Path(tempfile.mkdtemp(prefix="tuicon-docker-"))
+    path = Path(tempfile.mkdtemp(prefix="tuicon-docker-", dir=os.environ.get("TUICON_TEST_ROOT")))
     with private_dockerd(path, options=options) as client:
 
         def call(*words: str, **more: Any) -> subprocess.CompletedProcess[bytes]:

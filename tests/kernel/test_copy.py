@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import stat
 import subprocess
 import sys
 import tarfile
@@ -28,6 +29,7 @@ from tests.kernel.test_lifecycle import spec, until
 PREPARE = """
 mkdir -p /w/dir/sub /w/h /w/h2/f; chmod 700 /w/dir /w/dir/sub; echo file >/w/h/d; echo old >/w/file
 ln -s dir /w/linkdir; ln -s file /w/linkfile; ln -s gone /w/dangling; ln -s /w/dir/../dir /w/absolute
+mkfifo /w/pipe; mknod /w/node c 1 3; ln -s node /w/linknode
 """
 INTO = [
     ("src/f", "/w/new"), ("src/f", "/w/file"), ("src/f", "/w/dir"), ("src/f", "/w/dir/"), ("src/f", "/w/linkdir"),
@@ -35,13 +37,13 @@ INTO = [
     ("src/f", "/w/file/"), ("src/f", "w/relative"), ("src/f", "/w/absolute/up/../there"), ("src/l", "/w/link"),
     ("src", "/w/fresh"), ("src", "/w/fresh2/"), ("src", "/w/dir"), ("src/.", "/w/fresh3"), ("src/.", "/w/dir"),
     ("src/", "/w/linkdir"), ("src", "/w/file"), ("src/.", "/w/file"), ("src/.", "/w/h"), ("src/.", "/w/h2"),
-    ("src/d", "/w/dir/sub"), ("nowhere", "/w/x"), ("src/f/", "/w/x"), ("src/toolink", "/w/tl"), ("src/toolink/", "/w/td"),
+    ("src/f", "/w/pipe"), ("src/f", "/w/node"), ("src/f", "/w/linknode"), ("src", "/w/node"), ("src/d", "/w/dir/sub"), ("nowhere", "/w/x"), ("src/f/", "/w/x"), ("src/toolink", "/w/tl"), ("src/toolink/", "/w/td"),
 ]  # fmt: skip
 OUT = [
     ("/w/src/f", "f1"), ("/w/src/f", "have"), ("/w/src/f", "havedir"), ("/w/src/f", "nodir/x"), ("/w/src/f", "missing/"),
     ("/w/src", "tree"), ("/w/src", "havedir"), ("/w/src/.", "havedir2"), ("/w/src/.", "tree2"), ("/w/src", "have"),
     ("/w/linkdir", "link"), ("/w/linkdir/", "linkto"), ("/w/linkdir/.", "linkto2"), ("/w/file/", "x"), ("/none", "x"),
-    ("/w/src/l", "l"), ("w/file", "relative"),
+    ("/w/src/l", "l"), ("w/file", "relative"), ("/w/file", "node"), ("/w/file", "linknode"),
 ]  # fmt: skip
 
 
@@ -139,6 +141,8 @@ def test_every_rule_of_paths_is_dockers(
         Path(name, "havedir").mkdir(parents=True)
         Path(name, "havedir2").mkdir()
         Path(name, "have").write_text("old")
+        os.mknod(Path(name, "node"), stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        Path(name, "linknode").symlink_to("node")
     for inside, host in OUT:
         theirs = docker("cp", f"copied:{inside}", host, cwd="docker-out")
         with monkeypatch.context() as context:
@@ -303,6 +307,15 @@ def test_a_kill_in_the_middle_leaves_nothing(engine: Engine, root: Path, runs: b
     assert os.listdir(upper / "tmp") == ["whole"]
     engine.containers.start(container.id)
     assert text_of(engine, container.id, "/tmp/whole") == "whole"
+
+
+def test_names_that_are_no_text_are_copied_and_told(engine: Engine, box: str) -> None:
+    name = os.fsdecode(b"/tmp/latin-\xe9")
+    engine.containers.copy_in(box, "/etc/hostname", name)
+    assert [item[0] for item in listing(archive_of(engine, box, name))] == [name.removeprefix("/tmp/")]
+    told = [event for event in engine.events.list() if event.action in ("extract-to-dir", "archive-path")]
+    assert [event.attributes["path"] for event in told] == ["/tmp/latin-\ufffd"] * 2
+    assert [change.path for change in engine.containers.diff(box)][-1] == name
 
 
 @pytest.fixture

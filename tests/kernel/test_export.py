@@ -22,7 +22,7 @@ SCRIPT = """
 mkdir -p /data/sub; echo text >/data/file; ln /data/file /data/again; ln -s /data /link; mkfifo /pipe; mknod /node c 1 3
 chmod 4755 /data/file; chown 70000:3000000 /data/sub; echo unseen >/vol/unseen; echo unseen >/scratch/unseen
 touch -d @1000000000 /data/sub; touch "/a b" "/$(printf 'latin-\\351')"; mkdir -p /$(printf 'long%060d/%060d/%060d' 1 2 3)
-dd if=/dev/zero of=/sparse bs=1 count=1 seek=100000000 2>/dev/null
+dd if=/dev/zero of=/sparse bs=1 count=1 seek=20000000 2>/dev/null
 """
 
 
@@ -48,7 +48,7 @@ def test_it_has_the_root_file_system_and_nothing_that_is_mounted(engine: Engine,
     out.mkdir()
     subprocess.run(["tar", "-xp", "--xattrs", "--numeric-owner", "-C", out], input=data, check=True)
     assert out.joinpath("sparse").stat().st_blocks * 512 < 1 << 20
-    assert out.joinpath("sparse").read_bytes() == bytes(100_000_001)
+    assert out.joinpath("sparse").read_bytes() == bytes(20_000_001)
     assert out.joinpath("data/file").stat().st_ino == out.joinpath("data/again").stat().st_ino
     found = out.joinpath("data/sub").stat()
     assert (found.st_uid, found.st_gid, found.st_mtime) == (70000, 3000000, 1_000_000_000)
