@@ -17,7 +17,8 @@ from engine.model.image import Image
 from engine.model.limits import Limits
 from engine.model.network import Attachment, Network
 from engine.networks import ports, resolver
-from engine.networks.networks import DEFAULT, NetworkStore
+from engine.networks.networks import DEFAULT, DRIVERS, NetworkStore, parent_of
+from engine.sandbox.connect import ADD, DROP, ROUTE
 from engine.store import records
 from engine.store.journal import Journal
 from engine.store.paths import Paths
@@ -108,7 +109,7 @@ class Networking:
         mappings = ports.wanted(spec.ports, exposes, publish_all=spec.publish_all)
         first = self._networks.get(wanted[0].network)
         settings |= self._networks.firewall.connection()
-        if mappings and not first.internal:
+        if mappings and first.bridge and not first.internal:
             endpoints[0]["reflects"] = True
             settings["ports"] = [asdict(mapping) for mapping in mappings]
             self._networks.firewall.route_loopback(first.bridge)
@@ -117,7 +118,7 @@ class Networking:
 
     def _resolver(self, spec: ContainerSpec, endpoints: list[dict[str, Any]]) -> dict[str, Any] | None:
         """Return the settings of the resolver; a container that is in the default network alone has none."""
-        endpoint = next((item for item in endpoints if item["network"] != DEFAULT), None)
+        endpoint = next((item for item in endpoints if item["bridge"] and item["network"] != DEFAULT), None)
         if endpoint is None:
             return None
         has_way_out = any(item["gateway"] for item in endpoints)
@@ -138,7 +139,7 @@ class Networking:
         interface = next(name for number in range(len(taken) + 1) if (name := f"eth{number}") not in taken)
         endpoint, network, lease = self._networks.prepare(attachment, record.id, interface)
         routes = bool(endpoint.gateway) and not any(other["routes"] for other in others)
-        described = {**asdict(endpoint), "bridge": network.bridge, "mtu": network.mtu, "routes": routes,
+        described = {**asdict(endpoint), "bridge": network.bridge, "mtu": network.mtu, **parent_of(network), "routes": routes,
             "shaper": self._networks.shaper(record.id, interface), "rates": _rates(record.limits)}  # fmt: skip
         leases = [str(lease)]
         if network.name != DEFAULT:
@@ -161,7 +162,7 @@ class Networking:
         if spec.network == "host" or spec.network.startswith(CONTAINER):
             raise Conflict(f"container {record.name} has no network of its own that could be connected")
         network = self._networks.get(attachment.network)
-        if network.driver != "bridge":
+        if network.driver not in DRIVERS:
             raise Conflict(f"a container cannot be connected to network {network.name}")
         attachment = replace(attachment, network=network.name)
         before = attachments(spec)
@@ -177,7 +178,7 @@ class Networking:
         endpoint, leases, network = self._join(known.record, attachment, current["endpoints"])
         try:
             self._write(known, [*current["endpoints"], endpoint], [*current["leases"], *leases])
-            ask(self._request(known, endpoint, is_new=True))
+            ask(self._request(known, endpoint, ADD))
         except BaseException:
             self._write(known, current["endpoints"], current["leases"])
             self._networks.leave(network.name, known.record.id)
@@ -209,12 +210,15 @@ class Networking:
         heir = next((item for item in left if item["gateway"]), None) if endpoint["routes"] else None
         if heir:
             heir["routes"] = True
-        rtnetlink.delete_link(endpoint["host_interface"])
+        if endpoint["bridge"]:
+            rtnetlink.delete_link(endpoint["host_interface"])
+        else:
+            ask(self._request(known, endpoint, DROP))
         rtnetlink.delete_link(endpoint["shaper"])
         self._write(known, left, [path for path in current["leases"] if name not in Path(path).parts])
         self._networks.leave(name, known.record.id)
         if heir:
-            ask(self._request(known, heir, is_new=False))
+            ask(self._request(known, heir, ROUTE))
 
     def limit(self, known: Known, limits: Limits) -> None:
         """Have a running container's traffic limited from now on; its lock is held.
@@ -224,12 +228,13 @@ class Networking:
             OSError: This kernel refuses.
         """
         current = self._current(known)
-        if not current["endpoints"] and any(_rates(limits).values()):
+        bridged = [endpoint for endpoint in current["endpoints"] if endpoint["bridge"]]
+        if not bridged and any(_rates(limits).values()):
             raise Conflict(f"container {known.record.name} has no network of its own that could be limited")
-        for endpoint in current["endpoints"]:
+        for endpoint in bridged:
             endpoint["rates"] = _rates(limits)
         self._write(known, current["endpoints"], current["leases"])
-        for endpoint in current["endpoints"]:
+        for endpoint in bridged:
             traffic.limit_sending(endpoint["host_interface"], endpoint["rates"]["in"])
             traffic.limit_receiving(endpoint["host_interface"], endpoint["rates"]["out"], endpoint["shaper"])
 
@@ -246,10 +251,10 @@ class Networking:
         records.save(path, {"endpoints": endpoints, "leases": leases})
 
     @staticmethod
-    def _request(known: Known, endpoint: dict[str, Any], *, is_new: bool) -> dict[str, Any]:
+    def _request(known: Known, endpoint: dict[str, Any], what: str) -> dict[str, Any]:
         assert known.state
         return {"action": "network", "id": known.record.id, "pid": known.state.pid, "pid_start": known.state.pid_start,
-            "endpoint": endpoint, "is_new": is_new}  # fmt: skip
+            "endpoint": endpoint, "what": what}  # fmt: skip
 
     def _save(self, record: Record, wanted: tuple[Attachment, ...]) -> None:
         network = wanted[0].network if wanted else "none"

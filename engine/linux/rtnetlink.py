@@ -17,6 +17,8 @@ _ERROR = 2
 _IFF_UP = 1
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_PID = 1, 3, 4, 10, 18, 19
 _IFLA_PROTINFO, _IFLA_BRPORT_MODE, _NESTED = 12, 4, 0x8000
+_IFLA_LINK, _MACVLAN_MODE = 5, 1
+MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4}
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
 _RTA_OIF, _RTA_GATEWAY = 4, 5
@@ -45,6 +47,26 @@ def attach_veth(bridge: str, host_name: str, peer_name: str, netns_pid: int, mac
     if bridge:
         body += _number(_IFLA_MASTER, socket.if_nametoindex(bridge))
     transact([(_NEWLINK, _REQUEST | _ACK | _CREATE | _EXCL, _link(0, _IFF_UP, body))], f"interface {host_name}")
+
+
+def attach_macvlan(parent: str, mode: str, name: str, netns_pid: int, mac: str) -> None:
+    """Make an interface with a hardware address of its own on one of the host's, in a process's network namespace.
+
+    Args:
+        parent: The host's interface.
+        mode: "private", "vepa" or "bridge" (ip-link(8), "MACVLAN and MACVTAP Type Support").
+        name: Its name there.
+        netns_pid: A process in the network namespace.
+        mac: Its address.
+
+    Raises:
+        OSError: With the kernel's words.
+    """
+    info = _text(_INFO_KIND, "macvlan") + attribute(_INFO_DATA, _number(_MACVLAN_MODE, MACVLAN_MODES[mode]))
+    body = (_text(_IFLA_IFNAME, name) + attribute(_IFLA_ADDRESS, bytes.fromhex(mac.replace(":", "")))
+        + _number(_IFLA_LINK, socket.if_nametoindex(parent)) + _number(_IFLA_NET_NS_PID, netns_pid)
+        + attribute(_IFLA_LINKINFO, info))  # fmt: skip
+    transact([(_NEWLINK, _REQUEST | _ACK | _CREATE | _EXCL, _link(0, 0, body))], f"interface {name} on {parent}")
 
 
 def reflect(name: str) -> None:

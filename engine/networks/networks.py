@@ -23,6 +23,7 @@ from engine.store.journal import Journal
 from engine.store.paths import Paths, find
 
 DEFAULT = "bridge"
+DRIVERS = ("bridge", "macvlan")
 _POOL = "10.88.0.0/13"
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 _MAC = re.compile("[0-9a-f][02468ace](:[0-9a-f]{2}){5}", re.IGNORECASE)
@@ -88,21 +89,22 @@ class NetworkStore:
         }  # fmt: skip
 
     def create(
-        self, name: str, *, subnet: str = "", gateway: str = "", ip_range: str = "", internal: bool = False,
+        self, name: str, *, driver: str = "bridge", subnet: str = "", gateway: str = "", ip_range: str = "", internal: bool = False,
         reserved: dict[str, str] | None = None, labels: dict[str, str] | None = None,
         options: dict[str, str] | None = None,
     ) -> Network:  # fmt: skip
-        """Make a bridge network.
+        """Make a network.
 
         Args:
             name: Its name.
+            driver: "bridge", or "macvlan" on an interface of the host.
             subnet: CIDR; empty for one that is free.
             gateway: The host's address in it; empty for the first.
             ip_range: CIDR of the part from which containers get addresses.
             internal: Whether it has no way out.
             reserved: Addresses that no container gets, each with a name.
             labels: Labels.
-            options: As docker's --opt; com.docker.network.driver.mtu is known.
+            options: As docker's --opt; com.docker.network.driver.mtu is known, and parent and macvlan_mode of a macvlan.
 
         Raises:
             InvalidArgument: The name, an address or an option is malformed.
@@ -112,10 +114,11 @@ class NetworkStore:
         if not _NAME.fullmatch(name):
             raise InvalidArgument(f"invalid network name {name!r}: only letters, digits, _ . - after a letter or digit")
         wanted = Network(
-            os.urandom(32).hex(), name, "bridge", datetime.now(UTC), subnet, gateway, self._bridge_name(name),
+            os.urandom(32).hex(), name, driver, datetime.now(UTC), subnet, gateway, self._bridge_name(name) if driver == "bridge" else "",
             mtu_of(options or {}), internal, labels=labels or {}, ip_range=ip_range, reserved=reserved or {},
             options=options or {},
         )  # fmt: skip
+        _check_driver(wanted)
         with files.FileLock(self._paths.lock("networks")):
             if any(name == network.name for network in self.list()):
                 raise Conflict(f"network {name} already exists")
@@ -164,7 +167,7 @@ class NetworkStore:
             InvalidArgument: It does not have the address, or the hardware address is malformed.
         """
         network = self.get(attachment.network)
-        if (attachment.address or attachment.mac or attachment.aliases) and network.driver != "bridge":
+        if (attachment.address or attachment.mac or attachment.aliases) and network.driver not in DRIVERS:
             raise InvalidArgument(f"in network {network.name} a container has no address, MAC or alias of its own")
         if attachment.address:
             if not network.subnet:
@@ -204,7 +207,7 @@ class NetworkStore:
         endpoint = Endpoint(
             network=network.name, address=address, prefix_length=ipaddress.ip_network(network.subnet).prefixlen,
             gateway="" if network.internal else network.gateway, mac=attachment.mac or addresses.mac_of(address),
-            host_interface=f"t{self._mark[:2]}{os.urandom(4).hex()}", interface=interface, aliases=attachment.aliases,
+            host_interface=f"t{self._mark[:2]}{os.urandom(4).hex()}" if network.bridge else "", interface=interface, aliases=attachment.aliases,
         )  # fmt: skip
         return endpoint, network, path
 
@@ -321,7 +324,7 @@ class NetworkStore:
             network = self._with_addresses(wanted, prefix_length)
             self._save(network)
             try:
-                _make_bridge(network)
+                _make_bridge(network) if network.bridge else None
             except OSError:
                 self._paths.discard(self._paths.networks / network.name)
                 raise
@@ -336,7 +339,8 @@ class NetworkStore:
         """
         from engine.linux import netlink
 
-        taken = dict.fromkeys(netlink.subnets(), "to which the host has a route")
+        shares = wanted.driver != "bridge"  # the subnet of the host's own interface
+        taken = {} if shares else dict.fromkeys(netlink.subnets(), "to which the host has a route")
         taken |= {network.subnet: f"of network {network.name}" for network in self.list() if network.subnet}
         subnet = wanted.subnet or addresses.choose_subnet(_POOL, prefix_length, tuple(taken))
         whole = addresses.parse_subnet(subnet)
@@ -353,7 +357,7 @@ class NetworkStore:
 
     def _ensure(self, network: Network) -> None:
         """Have the bridge and the rules; when they are there this costs two stats."""
-        if network.subnet and self.firewall.is_ready(network.bridge):
+        if network.subnet and (not network.bridge or self.firewall.is_ready(network.bridge)):
             return
         with files.FileLock(self._paths.lock("networks")):
             current = self._load(network.name)
@@ -373,6 +377,34 @@ def mtu_of(options: dict[str, str]) -> int:
     if not text.isascii() or not text.isdigit() or not 68 <= int(text) <= 65535:
         raise InvalidArgument(f"invalid MTU {text!r}: a number from 68 to 65535")
     return int(text)
+
+
+def parent_of(network: Network) -> dict[str, str]:
+    """Return what an endpoint needs to know of the interface that a macvlan network is on; nothing for a bridge."""
+    if network.driver != "macvlan":
+        return {}
+    return {"parent": network.options["parent"], "mode": network.options.get("macvlan_mode", "bridge")}
+
+
+def _check_driver(network: Network) -> None:
+    """Check the driver and its options.
+
+    Raises:
+        InvalidArgument: There is no such driver, or it lacks what it needs.
+    """
+    if network.driver not in DRIVERS:
+        raise InvalidArgument(f"unknown network driver {network.driver!r}: {', '.join(DRIVERS)}")
+    if network.driver == "bridge":
+        return
+    parent, mode = network.options.get("parent", ""), network.options.get("macvlan_mode", "bridge")
+    if not parent or "/" in parent or not Path("/sys/class/net", parent).exists():
+        raise InvalidArgument(
+            f"the host has no interface {parent!r} for network {network.name}: name it with -o parent="
+        )
+    if mode not in rtnetlink.MACVLAN_MODES:
+        raise InvalidArgument(f"invalid macvlan mode {mode!r}: {', '.join(rtnetlink.MACVLAN_MODES)}")
+    if not network.subnet:
+        raise InvalidArgument(f"network {network.name} needs the subnet of {parent}: --subnet")
 
 
 def _make_bridge(network: Network) -> None:

@@ -15,9 +15,16 @@ if TYPE_CHECKING:
 
     Document = dict[str, Any]
 
+ADD, DROP, ROUTE = "add", "drop", "route"
+
 
 def attach(endpoint: Document, pid: int) -> None:
-    """Make an endpoint's interface in the network namespace of a process; the other end is on its bridge."""
+    """Make an endpoint's interface in the network namespace of a process, on its bridge or on one of the host's."""
+    if endpoint.get("parent"):
+        rtnetlink.attach_macvlan(
+            str(endpoint["parent"]), str(endpoint["mode"]), str(endpoint["interface"]), pid, str(endpoint["mac"])
+        )
+        return
     rtnetlink.attach_veth(
         str(endpoint["bridge"]), str(endpoint["host_interface"]), str(endpoint["interface"]), pid,
         str(endpoint["mac"]), int(endpoint["mtu"]),
@@ -64,19 +71,23 @@ def _change(request: Document) -> None:
     namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     if not procfs.is_same_process(pid, int(request["pid_start"])):
         raise OSError(errno.ESRCH, "the container has ended")
-    if request["is_new"]:
+    what = request["what"]
+    if what == ADD:
         attach(endpoint, pid)
     home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     syscalls.setns(namespace, syscalls.CLONE_NEWNET)
     try:
-        if request["is_new"]:
+        if what == ADD:
             configure(endpoint)
+        elif what == DROP:
+            rtnetlink.delete_link(str(endpoint["interface"]))
         else:
             rtnetlink.route_through(str(endpoint["interface"]), str(endpoint["gateway"]))
     except OSError:
-        syscalls.setns(home, syscalls.CLONE_NEWNET)
-        if request["is_new"]:
-            rtnetlink.delete_link(str(endpoint["host_interface"]))
+        if what == ADD:
+            rtnetlink.delete_link(str(endpoint["interface"]))
+            syscalls.setns(home, syscalls.CLONE_NEWNET)
+            detach(endpoint)
         raise
 
 

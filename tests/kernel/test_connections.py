@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,9 @@ from engine.errors import Conflict, InvalidArgument, NotFound
 from engine.model.container import Container, ContainerSpec, RestartPolicy
 from engine.model.network import Attachment, PortMapping
 from tests.kernel.oci import eventually
-from tests.kernel.test_network import IMAGE, executed
+from tests.kernel.test_network import _SUBNET, IMAGE, OUTSIDE, executed, outside
+
+__all__ = ["outside"]
 
 SLEEP = ContainerSpec(IMAGE, command=("sleep", "1000"))
 
@@ -144,3 +147,27 @@ def test_a_network_gives_addresses_of_its_range_and_keeps_those_that_are_reserve
     engine.networks.create("idle")
     assert engine.networks.prune() == ("idle",)
     assert engine.networks.get("narrow").id == created.id
+
+
+def test_a_macvlan_puts_containers_beside_the_host(engine: Engine, outside: str) -> None:
+    parent = {"parent": f"{outside}a"}
+    subnet = f"{_SUBNET}.0/24"
+    for wrong in ({}, {"parent": "none0"}, {**parent, "macvlan_mode": "x"}):
+        with pytest.raises(InvalidArgument):
+            engine.networks.create("lan", driver="macvlan", subnet=subnet, options=wrong)
+    engine.networks.create("lan", driver="macvlan", subnet=subnet, options=parent, reserved={"outside": OUTSIDE})
+    asked = (Attachment("lan", f"{_SUBNET}.77"),)
+    first = engine.containers.run(replace(SLEEP, network="lan", attachments=asked))
+    second = engine.containers.run(SLEEP)
+    engine.containers.connections.connect(second.id, Attachment("lan", f"{_SUBNET}.78"))
+    assert reaches(engine, first, OUTSIDE)
+    assert reaches(engine, first, f"{_SUBNET}.78")
+    back = ["ip", "netns", "exec", outside, "ping", "-c", "1", "-W", "10", f"{_SUBNET}.77"]
+    assert subprocess.run(back, check=False, stdout=subprocess.DEVNULL).returncode == 0
+    with pytest.raises(Conflict, match="no network of its own that could be limited"):
+        engine.containers.update(first.id, lambda limits: replace(limits, net_rate_in=1 << 20))
+    engine.containers.connections.disconnect(second.id, "lan")
+    assert "eth1" not in shown(engine, second, "ls /sys/class/net")
+    assert engine.system.check().found == ()
+    engine.containers.remove(first.id, force=True)
+    engine.networks.remove("lan")

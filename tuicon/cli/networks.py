@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def create(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon network create."""
     network = engine.networks.create(
-        arguments.name, subnet=arguments.subnet, gateway=arguments.gateway, ip_range=arguments.ip_range,
+        arguments.name, driver=arguments.driver, subnet=arguments.subnet, gateway=arguments.gateway, ip_range=arguments.ip_range,
         internal=arguments.internal, reserved=pairs(arguments.aux_address), labels=pairs(arguments.label),
         options=pairs(arguments.opt),
     )  # fmt: skip
