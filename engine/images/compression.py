@@ -28,7 +28,7 @@ class Decompressed:
 
     Attributes:
         taken: Bytes read from the source.
-        given: Bytes handed out.
+        given: Plain bytes so far.
 
     Raises:
         ImageError: From read: damaged, or more than 1000 times larger than its source (a bomb).
@@ -53,8 +53,6 @@ class Decompressed:
             return b""
         data = self._buffer[self._position : self._position + size]
         self._position += len(data)
-        self.given += len(data)
-        self._hasher.update(data)
         return data
 
     def digest(self) -> str:
@@ -76,6 +74,8 @@ class Decompressed:
                     return False
                 self._pending = chunk
             self._buffer = self._step()
+            self._hasher.update(self._buffer)
+            self.given += len(self._buffer)
             if self.given > _RATIO_COUNTS_FROM and self.given > LARGEST_RATIO * self.taken:
                 raise ImageError(f"the layer unpacks to more than {LARGEST_RATIO} times its size")
         return True

@@ -16,6 +16,7 @@ from engine.errors import ImageError
 BLOCK = 512
 FILE, HARDLINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
 _CONTIGUOUS, _PAX, _PAX_GLOBAL, _LONG_NAME, _LONG_LINK, _GNU_SPARSE = b"7", b"x", b"g", b"L", b"K", b"S"
+_DEVICES = (CHARACTER, BLOCK_DEVICE)
 _LARGEST_HEADER = 1 << 20
 _CHUNK = 1 << 20
 _NO_ID = (1 << 32) - 1
@@ -108,8 +109,8 @@ class TarReader:
             while self._read(_CHUNK):
                 pass
             return None
-        unsigned = sum(block[:148]) + 256 + sum(block[156:])
-        if _number(block[148:156]) != unsigned:
+        checksum = block[148:156]
+        if _number(checksum) != sum(block) - sum(checksum) + 256:  # it counts as eight spaces
             raise ImageError("the archive is damaged: a header has a wrong checksum")
         return block
 
@@ -130,7 +131,7 @@ class TarReader:
             size=self._left if kind in (FILE, _GNU_SPARSE) else 0,
             mtime_ns=_nanoseconds(pax["mtime"]) if "mtime" in pax else _number(header[136:148]) * 1_000_000_000,
             link=_pax_text(pax, "linkpath") or link or _text(header[157:257]),
-            device=(_number(header[329:337]), _number(header[337:345])),
+            device=(_number(header[329:337]), _number(header[337:345])) if kind in _DEVICES else (0, 0),
             xattrs={
                 key.removeprefix("SCHILY.xattr."): value
                 for key, value in pax.items()
@@ -237,7 +238,7 @@ def _check_numbers(entry: Entry) -> None:
     major, minor = entry.device
     is_possible = (
         0 <= entry.uid < _NO_ID and 0 <= entry.gid < _NO_ID and abs(entry.mtime_ns) < _LATEST
-        and (entry.kind not in (CHARACTER, BLOCK_DEVICE) or (0 <= major < 1 << 12 and 0 <= minor < 1 << 20))
+        and 0 <= major < 1 << 12 and 0 <= minor < 1 << 20
     )  # fmt: skip
     if not is_possible or any("\0" in name for name in entry.xattrs):
         raise ImageError(

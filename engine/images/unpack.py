@@ -149,10 +149,6 @@ class _Unpacker:
 
     def _clear(self, parent: int, name: str) -> None:
         """Remove what an earlier entry of this layer put there."""
-        try:
-            os.stat(name, dir_fd=parent, follow_symlinks=False)
-        except FileNotFoundError:
-            return
         self._forget_parents_but(parent)
         files.remove_at(parent, name)
 
@@ -167,7 +163,18 @@ class _Unpacker:
         if entry.kind == tar.DIRECTORY:
             self._make_directory(entry, parent, name, path)
             return
-        self._clear(parent, name)
+        try:
+            self._make_other(entry, reader, parent, name)
+        except FileExistsError:
+            self._clear(parent, name)
+            self._make_other(entry, reader, parent, name)
+
+    def _make_other(self, entry: Entry, reader: TarReader, parent: int, name: str) -> None:
+        """Make anything but a directory.
+
+        Raises:
+            FileExistsError: Something has the name; nothing of the entry's content has been read.
+        """
         if entry.kind == tar.FILE:
             self._make_file(entry, reader, parent, name)
         elif entry.kind == tar.HARDLINK:
