@@ -78,7 +78,9 @@ def document(container: Container, volumes: list[dict[str, Any]], directory: str
         },
         "NetworkSettings": {"Networks": _networks(container)},
         "GraphDriver": {"Name": "overlay2", "Data": {"UpperDir": f"{directory}/upper", "WorkDir": f"{directory}/work"}},
-        "Limits": {"EffectiveCpus": limits.effective_cpus},
+        "Limits": {"EffectiveCpus": limits.effective_cpus, "CpuBurst": limits.cpu_burst, "CpuIdle": limits.cpu_idle,
+            "MemoryHigh": limits.memory_high, "MemoryMin": limits.memory_min, "OomGroup": limits.oom_group,
+            "Hugepages": {page.size: page.limit for page in limits.hugepages}, "CgroupConf": dict(limits.unified)},
     }  # fmt: skip
 
 

@@ -109,7 +109,7 @@ class Tuning:
         with ExitStack() as locks:
             for container_id in sorted(wanted):
                 locks.enter_context(self._lifecycle.lock(container_id))
-            plans = [self._plan(container_id, change, force=force) for container_id, change in wanted.items()]
+            plans = [self._plan(self._settled(name), change, force=force) for name, change in wanted.items()]
             if seconds > 0:
                 self._try(plans, seconds)
             else:
@@ -119,8 +119,7 @@ class Tuning:
                 self._keep(plan, how, why)
         return tuple(LimitsChanged(plan.known.record.id, plan.before, plan.after, seconds) for plan in plans)
 
-    def _plan(self, container_id: str, change: Wanted, *, force: bool) -> _Plan:
-        known = self._settled(container_id)
+    def _plan(self, known: Known, change: Wanted, *, force: bool) -> _Plan:
         before = self._registry.limits(known)
         after = checked(change(before), self._volumes)
         if known.state and not force:
@@ -134,6 +133,7 @@ class Tuning:
         if trial and known.state and trial.is_over():
             _group(known.state).apply(trial.resources)
             trials.drop(self._paths.running(container_id))
+            self._journal.append("container", "update", container_id, known.record.name, **trial.attributes)
         return known
 
     @staticmethod
@@ -172,9 +172,9 @@ class Tuning:
     def _keep(self, plan: _Plan, how: str, why: str = "") -> None:
         """Store what is in force for the next start, and remember the change."""
         container_id = plan.known.record.id
-        trials.drop(self._paths.running(container_id))
         records.save(self._paths.container(container_id) / "record.json", replace(plan.known.record, limits=plan.after))
         self._keep_config(container_id, plan.after)
+        trials.drop(self._paths.running(container_id))
         self._remember(plan, how)
         self._journal_change(plan, how, **({"why": why} if why else {}))
 
@@ -267,13 +267,12 @@ class Tuning:
         container_id = self._registry.resolve(ref)
         with self._lifecycle.lock(container_id):
             known = self._settled(container_id)
-            before = self._registry.limits(known)
             changes = list(self.changes(container_id))
-            is_trial = before != known.record.limits
+            is_trial = self._registry.trial(known) is not None
             if not is_trial and not changes:
                 raise Conflict(f"container {known.record.name} has no change to take back")
             wanted = known.record.limits if is_trial else changes.pop().before
-            plan = _Plan(known, before, checked(wanted, self._volumes))
+            plan = self._plan(known, lambda _: wanted, force=is_trial)
             self._apply([plan])
             self._keep(plan, "undo")
             self._save_changes(container_id, changes)
@@ -310,7 +309,7 @@ class Tuning:
             before = self._registry.limits(known)
             after, refusal = change(before), ""
             try:
-                after = self._plan(known.record.id, change, force=False).after
+                after = self._plan(known, change, force=False).after
             except (EngineError, OSError) as error:
                 refusal = str(error)
             found = _effective(_group(known.state), after) if known.state and not refusal else None

@@ -15,7 +15,7 @@ from engine.api import Engine
 from engine.errors import Conflict, InvalidArgument, NotPermitted, NotSupported
 from engine.linux.cgroup import layout
 from engine.linux.cgroup.group import Group
-from engine.model.container import ContainerSpec, RestartPolicy, Ulimit
+from engine.model.container import ContainerSpec, ExecSpec, RestartPolicy, Ulimit
 from engine.model.limits import DeviceRate, Limits
 from tests.kernel.test_command_line import tuicon
 from tests.kernel.test_limits import BURN, IMAGE, run, until, uses_cpu
@@ -119,7 +119,7 @@ def test_a_trial_that_is_confirmed_stays_and_can_be_undone(engine: Engine) -> No
     container = run(engine, *SLEEP)
     tuning = engine.containers.tuning
     tuning.update(container, lambda limits: replace(limits, pids=40), seconds=600)
-    with pytest.raises(Conflict, match="on trial"):
+    with pytest.raises(Conflict, match=r"on trial for \d+ s more"):
         engine.containers.update(container, lambda limits: replace(limits, pids=41))
     assert tuning.confirm(container).after == Limits(pids=40)
     with pytest.raises(Conflict):
@@ -189,6 +189,23 @@ def test_a_memory_limit_below_what_is_in_use_is_refused_before_it_kills(engine: 
     assert engine.containers.counters(container).memory_limit_bytes is None
     preview = engine.containers.tuning.preview(container, lambda limits: replace(limits, memory=16 << 20))
     assert "more than the memory limit" in preview.refusal
+
+
+def test_a_trial_is_not_reverted_into_a_kill(engine: Engine) -> None:
+    script = "while [ ! -e /go ]; do sleep 0.1; done; x=$(head -c 41943040 /dev/zero | tr '\\0' x); while :; do sleep 1; done"
+    container = run(engine, "sh", "-c", script, limits=Limits(memory=24 << 20, pids=30))
+    tuning = engine.containers.tuning
+    tuning.update(container, lambda limits: replace(limits, memory=256 << 20), seconds=3600)
+    engine.containers.exec(container, ExecSpec(("touch", "/go"), detach=True))
+    until(lambda: engine.containers.counters(container).memory_anon_bytes > 40 << 20)
+    tuning.update(container, lambda limits: replace(limits, pids=40), seconds=1)
+    until(
+        lambda: any("put back when that fits" in event.attributes.get("message", "") for event in engine.events.list())
+    )
+    assert file_of(engine, container, "pids", "pids.max", "pids.max") == "30"
+    counters = engine.containers.counters(container)
+    assert (counters.memory_limit_bytes, counters.oom_kills) == (256 << 20, 0)
+    assert engine.containers.get(container).is_running
 
 
 def test_stepping_down_takes_back_what_can_be_had_and_keeps_the_limit(engine: Engine) -> None:
