@@ -161,12 +161,14 @@ class Tuning:
         try:
             for plan in plans:
                 if plan.known.state:
-                    _group(plan.known.state).apply(_difference(plan.before, plan.after))
+                    group = _group(plan.known.state)
+                    group.apply(_difference(group, plan.before, plan.after))
                     done.append(plan)
         except OSError:
             for plan in reversed(done):
                 assert plan.known.state
-                _group(plan.known.state).apply(_difference(plan.after, plan.before))
+                group = _group(plan.known.state)
+                group.apply(_difference(group, plan.after, plan.before))
             raise
 
     def _keep(self, plan: _Plan, how: str, why: str = "") -> None:
@@ -238,7 +240,12 @@ class Tuning:
         assert state
         texts = {**changed_fields(plan.after, confirmed), "how": "revert", "by": _user()}
         trial = trials.Trial(
-            state.pid, state.pid_start, trials.end_after(seconds), plan.after, _difference(plan.after, confirmed), texts
+            state.pid,
+            state.pid_start,
+            trials.end_after(seconds),
+            plan.after,
+            _difference(_group(state), plan.after, confirmed),
+            texts,
         )
         trials.save(self._paths.running(plan.known.record.id), trial)
 
@@ -366,11 +373,12 @@ def _group(state: State) -> Group:
     return Group.from_paths(state.cgroup["version"], state.cgroup["paths"])
 
 
-def _difference(before: Limits, after: Limits) -> dict[str, Any]:
-    """Return `linux.resources` that lead from one set of limits to another."""
+def _difference(group: Group, before: Limits, after: Limits) -> dict[str, Any]:
+    """Return `linux.resources` that lead a group from one set of limits to another."""
     wanted = resources.resources(after, block_device, before)
-    if after.cpuset_cpus is None and before.cpuset_cpus is not None:
-        wanted.setdefault("cpu", {})["cpus"] = f"0-{(os.cpu_count() or 1) - 1}"
+    for name, field in (("cpus", "cpuset_cpus"), ("mems", "cpuset_mems")):
+        if getattr(after, field) is None and getattr(before, field) is not None:
+            wanted.setdefault("cpu", {})[name] = group.inherited(f"cpuset.{name}")
     return wanted
 
 
