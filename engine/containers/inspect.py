@@ -90,7 +90,10 @@ def document(
         },
         "NetworkSettings": {"Ports": _ports(container, exposed), "Networks": _networks(container)},
         "GraphDriver": {"Name": driver, "Data": _directories(directory) if "overlay" in driver else None},
-        "Limits": {"EffectiveCpus": limits.effective_cpus, "NetRateIn": limits.net_rate_in, "NetRateOut": limits.net_rate_out},
+        "Limits": {"EffectiveCpus": limits.effective_cpus, "CpuBurst": limits.cpu_burst, "CpuIdle": limits.cpu_idle,
+            "MemoryHigh": limits.memory_high, "MemoryMin": limits.memory_min, "OomGroup": limits.oom_group,
+            "Hugepages": {page.size: page.limit for page in limits.hugepages}, "CgroupConf": dict(limits.unified),
+            "NetRateIn": limits.net_rate_in, "NetRateOut": limits.net_rate_out},
     }  # fmt: skip
 
 

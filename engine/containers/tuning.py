@@ -111,7 +111,7 @@ class Tuning:
         with ExitStack() as locks:
             for container_id in sorted(wanted):
                 locks.enter_context(self._lifecycle.lock(container_id))
-            plans = [self._plan(container_id, change, force=force) for container_id, change in wanted.items()]
+            plans = [self._plan(self._settled(name), change, force=force) for name, change in wanted.items()]
             if seconds > 0:
                 self._try(plans, seconds)
             else:
@@ -121,8 +121,7 @@ class Tuning:
                 self._keep(plan, how, why)
         return tuple(LimitsChanged(plan.known.record.id, plan.before, plan.after, seconds) for plan in plans)
 
-    def _plan(self, container_id: str, change: Wanted, *, force: bool) -> _Plan:
-        known = self._settled(container_id)
+    def _plan(self, known: Known, change: Wanted, *, force: bool) -> _Plan:
         before = self._registry.limits(known)
         after = checked(change(before), self._volumes)
         if known.state and not force:
@@ -136,6 +135,7 @@ class Tuning:
         if trial and known.state and trial.is_over():
             _group(known.state).apply(trial.resources)
             trials.drop(self._paths.running(container_id))
+            self._journal.append("container", "update", container_id, known.record.name, **trial.attributes)
         return known
 
     @staticmethod
@@ -175,7 +175,8 @@ class Tuning:
             return
         self._limit_traffic(known, before, after)
         try:
-            _group(known.state).apply(_difference(before, after))
+            group = _group(known.state)
+            group.apply(_difference(group, before, after))
         except BaseException:
             self._limit_traffic(known, after, before)
             raise
@@ -183,9 +184,9 @@ class Tuning:
     def _keep(self, plan: _Plan, how: str, why: str = "") -> None:
         """Store what is in force for the next start, and remember the change."""
         container_id = plan.known.record.id
-        trials.drop(self._paths.running(container_id))
         records.save(self._paths.container(container_id) / "record.json", replace(plan.known.record, limits=plan.after))
         self._keep_config(container_id, plan.after)
+        trials.drop(self._paths.running(container_id))
         self._remember(plan, how)
         self._journal_change(plan, how, **({"why": why} if why else {}))
 
@@ -251,7 +252,12 @@ class Tuning:
         assert state
         texts = {**changed_fields(plan.after, confirmed), "how": "revert", "by": _user()}
         trial = trials.Trial(
-            state.pid, state.pid_start, trials.end_after(seconds), plan.after, _difference(plan.after, confirmed), texts
+            state.pid,
+            state.pid_start,
+            trials.end_after(seconds),
+            plan.after,
+            _difference(_group(state), plan.after, confirmed),
+            texts,
         )
         trials.save(self._paths.running(plan.known.record.id), trial)
 
@@ -280,13 +286,12 @@ class Tuning:
         container_id = self._registry.resolve(ref)
         with self._lifecycle.lock(container_id):
             known = self._settled(container_id)
-            before = self._registry.limits(known)
             changes = list(self.changes(container_id))
-            is_trial = before != known.record.limits
+            is_trial = self._registry.trial(known) is not None
             if not is_trial and not changes:
                 raise Conflict(f"container {known.record.name} has no change to take back")
             wanted = known.record.limits if is_trial else changes.pop().before
-            plan = _Plan(known, before, checked(wanted, self._volumes))
+            plan = self._plan(known, lambda _: wanted, force=is_trial)
             self._apply([plan])
             self._keep(plan, "undo")
             self._save_changes(container_id, changes)
@@ -323,7 +328,7 @@ class Tuning:
             before = self._registry.limits(known)
             after, refusal = change(before), ""
             try:
-                after = self._plan(known.record.id, change, force=False).after
+                after = self._plan(known, change, force=False).after
             except (EngineError, OSError) as error:
                 refusal = str(error)
             found = _effective(_group(known.state), after) if known.state and not refusal else None
@@ -380,11 +385,12 @@ def _group(state: State) -> Group:
     return Group.from_paths(state.cgroup["version"], state.cgroup["paths"])
 
 
-def _difference(before: Limits, after: Limits) -> dict[str, Any]:
-    """Return `linux.resources` that lead from one set of limits to another."""
+def _difference(group: Group, before: Limits, after: Limits) -> dict[str, Any]:
+    """Return `linux.resources` that lead a group from one set of limits to another."""
     wanted = resources.resources(after, block_device, before)
-    if after.cpuset_cpus is None and before.cpuset_cpus is not None:
-        wanted.setdefault("cpu", {})["cpus"] = f"0-{(os.cpu_count() or 1) - 1}"
+    for name, field in (("cpus", "cpuset_cpus"), ("mems", "cpuset_mems")):
+        if getattr(after, field) is None and getattr(before, field) is not None:
+            wanted.setdefault("cpu", {})[name] = group.inherited(f"cpuset.{name}")
     return wanted
 
 

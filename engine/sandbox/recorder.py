@@ -58,6 +58,9 @@ class Recorder(Timer):
         self._next = self._due_after(now)
         try:
             self._record(int(now))
+        except (OSError, ValueError) as error:
+            self._say(error)
+        try:
             self._revert()
         except (OSError, ValueError) as error:
             self._say(error)
@@ -75,9 +78,9 @@ class Recorder(Timer):
             os.close(self._ring)
         self._ring, self._readings, self._last = -1, None, None
 
-    def _say(self, error: Exception) -> None:
+    def _say(self, what: object) -> None:
         if not self._has_said:
-            self._journal("error", message=f"history and trials: {error}")
+            self._journal("error", message=f"history and trials: {what}")
         self._has_said = True
 
     def _record(self, second: int) -> None:
@@ -104,12 +107,21 @@ class Recorder(Timer):
         try:
             with files.FileLock(self._lock, blocking=False):
                 trial = self._read_trial()
-                if trial and not self._has_time_left(trial):
-                    self._group.apply(trial["resources"])
+                if trial and not self._has_time_left(trial) and self._put_back(trial["resources"]):
                     os.unlink(self._trial)
                     self._journal("update", **trial["attributes"])
         except BlockingIOError:
             return
+
+    def _put_back(self, resources: Document) -> bool:
+        """Put limits in force; return whether that is all. A memory limit below what is in use would kill: it waits."""
+        limit = (resources.get("memory") or {}).get("limit") or 0
+        if 0 < limit < (self._last or {}).get("memory_bytes", 0):
+            self._group.apply({name: section for name, section in resources.items() if name != "memory"})
+            self._say("the memory limit from before the trial is below what is in use: it is put back when that fits")
+            return False
+        self._group.apply(resources)
+        return True
 
     def _read_trial(self) -> Document:
         try:

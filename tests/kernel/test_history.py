@@ -14,8 +14,8 @@ from engine.linux.cgroup import layout
 from engine.model.container import ContainerSpec, RestartPolicy
 from engine.model.history import Sample
 from engine.model.limits import Limits
-from tests.kernel.test_command_line import tuicon
 from tests.kernel.test_limits import BURN, IMAGE, run, until
+from tuicon.cli import main, parser
 
 IS_V2 = layout.detect().version == 2
 
@@ -57,29 +57,31 @@ def test_the_history_goes_on_over_restarts_and_goes_with_the_container(engine: E
     assert not directory.exists()
 
 
-def test_a_history_is_shown_and_exported(engine: Engine) -> None:
+def shown(engine: Engine, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main.run(engine, parser.build([*words]).parse_args(words)) == 0
+    return capsys.readouterr().out
+
+
+def test_a_history_is_shown_and_exported(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
     container = run(engine, *BURN, limits=Limits(cpus=0.5))
     until(lambda: len(samples(engine, container)) >= 3)
-    shown = tuicon(engine, "stats", "--since", "10m", container)
-    assert shown.returncode == 0
-    assert "CPU P95" in shown.stdout
-    as_csv = tuicon(engine, "stats", "--since", "10m", "--export", "csv", container).stdout
+    assert "CPU P95" in shown(engine, capsys, "stats", "--since", "10m", container)
+    as_csv = shown(engine, capsys, "stats", "--since", "10m", "--export", "csv", container)
     rows = list(csv.DictReader(io.StringIO(as_csv)))
     assert len(rows) >= 3
     assert all(0 <= float(row["cpu"]) < 0.75 and row["container"] == container for row in rows)
-    lines = tuicon(engine, "stats", "--since", "10m", "--json", container).stdout.splitlines()
+    lines = shown(engine, capsys, "stats", "--since", "10m", "--json", container).splitlines()
     assert [set(row) for row in (json.loads(lines[0]),)] == [{"container", "name", *Sample.__dataclass_fields__}]
-    text = tuicon(engine, "stats", "--since", "10m", "--export", "openmetrics", container).stdout
+    text = shown(engine, capsys, "stats", "--since", "10m", "--export", "openmetrics", container)
     assert text.endswith("# EOF\n")
     assert text.count("# TYPE tuicon_history_cpu_cores gauge") == 1
-    advice = tuicon(engine, "advise", "--json", container)
-    assert json.loads(advice.stdout)[0]["confidence"] in ("none", "low")
+    assert json.loads(shown(engine, capsys, "advise", "--json", container))[0]["confidence"] in ("none", "low")
 
 
 @pytest.mark.v2
 def test_pressure_memory_and_events_are_read_on_v2(engine: Engine) -> None:
-    script = "x=$(head -c 30000000 /dev/zero | tr '\\0' x); while :; do sleep 1; done"
-    container = run(engine, "sh", "-c", script, limits=Limits(memory_high=16 << 20))
+    script = "x=$(head -c 20000000 /dev/zero | tr '\\0' x); while :; do sleep 1; done"
+    container = run(engine, "sh", "-c", script, limits=Limits(memory_high=12 << 20))
     until(lambda: engine.containers.counters(container).high_events > 0)
     found = engine.containers.counters(container)
     assert found.memory_pressure

@@ -168,4 +168,4 @@ def _apply(engine: Engine, container: Container, advice: Advice, seconds: float)
         return replace(limits, cpus=cpus, cpu_quota=None, cpu_period=None, memory=memory,
             memory_swap=swap if keeps_swap else None)  # fmt: skip
 
-    engine.containers.tuning.update(container.id, change, how="trial", seconds=seconds)
+    engine.containers.tuning.update(container.id, change, seconds=seconds)
