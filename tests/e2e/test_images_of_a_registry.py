@@ -19,7 +19,7 @@ pytestmark = pytest.mark.kernel
 def test_an_image_is_pulled_called_off_pulled_again_and_run(other: Engine, engine: Engine, registry: str) -> None:
     layers = [
         demo.root_archive().getvalue(),
-        tar_of(entry("a", content=b"hello\n"), entry("n", content=noise(3 << 20))),
+        tar_of(entry("a", content=b"hello\n"), entry("n", content=noise(8 << 20))),
     ]
     engine.images.load(io.BytesIO(docker_archive(*layers, tag=f"{registry}/shop/web:1")))
     pushed = engine.registries.push(f"{registry}/shop/web:1")
