@@ -6,7 +6,7 @@ from functools import partial
 
 from engine.api import full_reference
 from engine.errors import EngineError, NotFound
-from engine.model.container import Container, ContainerSpec
+from engine.model.container import ContainerSpec
 from engine.model.image import Image
 from engine.model.transfer import PrunePlan, Update
 from tuicon.dialogs.ask import Choose, Confirm, Prompt
@@ -62,7 +62,7 @@ class ImageActions(TransferActions):
             options = [(name, f"only the name {short(name)}") for name in images[0].references]
             options.append((_EVERY_NAME, "the image, with all its names"))
             self.app.push_screen(
-                Choose(f"Remove of {name_of(images[0])}", options), partial(self._remove_name, images[0])
+                Choose(f"Remove what of {name_of(images[0])}?", options), partial(self._remove_name, images[0])
             )
         else:
             self._ask_removal(images)
@@ -112,12 +112,12 @@ class ImageActions(TransferActions):
             name = name_of(chosen)
         self.app.push_screen(RunForm(name), lambda spec: self._run_new(spec) if spec else None)
 
-    def _run_new(self, spec: ContainerSpec) -> None:
+    def _run_new(self, spec: ContainerSpec, *, may_pull: bool = True) -> None:
         def call() -> object:
             try:
                 return self.backend.containers.run(spec)
             except NotFound as error:
-                if error.kind == "image":
+                if error.kind == "image" and may_pull:
                     return spec  # to be pulled
                 raise
 
@@ -135,19 +135,14 @@ class ImageActions(TransferActions):
     def _run_pulled(self, spec: ContainerSpec) -> None:
         if isinstance(self.app.screen, TransferView):
             self.app.pop_screen()
-        self._run_new(spec)
+        self._run_new(spec, may_pull=False)
 
-    def took(self, result: object) -> bool:
-        """Take the result of an operation on images; return whether it was one."""
+    def took(self, result: object) -> None:
+        """Take the result of an operation on images; what is none of these needs no word."""
         match result:
             case Update():
                 self.checked(result)
             case ContainerSpec():
                 self.pull_and_run(result)
-            case Container():
-                return False
             case str():
                 self.notify(result, timeout=4)
-            case _:
-                return False
-        return True
