@@ -107,6 +107,8 @@ class FakeRegistries:
         while not self.gate.wait(0.01):
             if stop and stop.is_set():
                 raise Cancelled("the transfer was called off")
+        if self.failure:
+            raise self.failure
 
     def pull(
         self, reference: str, *, platform: str = "", watch: Watch = lambda _: None, stop: threading.Event | None = None

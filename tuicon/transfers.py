@@ -144,10 +144,11 @@ class Transfers:
         )  # fmt: skip
 
     def close(self) -> None:
-        """Call all transfers off, and wait for them to clean up."""
-        threads = [*self._threads.values()]
-        for transfer_id in [*self._threads]:
-            self.stop(transfer_id)
+        """Call all transfers off, and wait for them to clean up; those of files go on to their end."""
+        with self._lock:
+            left = [(self._all[transfer_id], thread) for transfer_id, thread in self._threads.items()]
+        for transfer, _ in left:
+            self.stop(transfer.id)
         deadline = time.monotonic() + _ENDS_WITHIN
-        for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        for transfer, thread in left:
+            thread.join(max(0.0, deadline - time.monotonic()) if transfer.kind in STOPPABLE else None)

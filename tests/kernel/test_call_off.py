@@ -4,15 +4,25 @@ from __future__ import annotations
 import gzip
 import io
 import threading
+import time
 
 import pytest
 
 from engine.api import Engine
 from engine.errors import Cancelled, NotFound
 from engine.model.transfer import Phase, Progress
-from tests.kernel.registries import Told
+from tests.kernel.registries import WAITS, Told
 from tests.kernel.test_images import docker_archive, entry, tar_of
 from tests.kernel.test_registry import blobs, cutter, noise, other, own_configuration, pushed, registry, told  # noqa: F401 - fixtures
+
+
+def call_off(stop: threading.Event) -> None:
+    """Call a transfer off, and hold it where it is until it has been told."""
+    stop.set()
+    deadline = time.monotonic() + WAITS
+    while any(thread.name == "tuicon-stop" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_pull_that_is_called_off_leaves_nothing(engine: Engine, other: Engine, registry: str) -> None:
@@ -21,7 +31,7 @@ def test_a_pull_that_is_called_off_leaves_nothing(engine: Engine, other: Engine,
 
     def watch(news: Progress) -> None:
         if news.phase is Phase.DOWNLOADING:
-            stop.set()
+            call_off(stop)
 
     with cutter(registry) as proxy:
         proxy.pause = 0.05
@@ -35,12 +45,13 @@ def test_a_pull_that_is_called_off_leaves_nothing(engine: Engine, other: Engine,
 
 
 def test_a_pull_from_a_silent_registry_can_be_called_off(engine: Engine, other: Engine, registry: str) -> None:
-    pushed(engine, f"{registry}/silent:1", tar_of(entry("f", content=noise(900_000))))
+    pushed(engine, f"{registry}/silent:1", tar_of(entry("f", content=noise(3_000_000))))
     stop = threading.Event()
     with cutter(registry) as proxy:
+        proxy.pause = 0.05
 
         def watch(news: Progress) -> None:
-            if news.phase is Phase.DOWNLOADING and not proxy.pause:
+            if news.phase is Phase.DOWNLOADING and proxy.pause < 1:
                 proxy.pause = 3600.0
                 threading.Timer(0.2, stop.set).start()
 
@@ -56,7 +67,7 @@ def test_a_push_that_is_called_off_makes_no_image_in_the_registry(engine: Engine
 
     def watch(news: Progress) -> None:
         if news.phase is Phase.UPLOADING:
-            stop.set()
+            call_off(stop)
 
     with pytest.raises(Cancelled):
         engine.registries.push(reference, watch=watch, stop=stop)

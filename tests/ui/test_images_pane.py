@@ -129,7 +129,7 @@ async def test_a_reference_is_checked_while_it_is_typed_and_a_wrong_one_is_not_p
         await until(
             pilot, lambda: backend.asked("pull") == [("pull", "docker.io/library/busybox:latest", "linux/arm64")]
         )
-        await until(pilot, lambda: "busybox:latest is here" in said(pilot))
+        await until(pilot, lambda: "busybox:latest for linux/arm64 is here" in said(pilot))
 
     await in_images(body)
 
@@ -220,16 +220,15 @@ async def test_a_failed_pull_says_in_one_sentence_what_is_wrong() -> None:
 
 async def test_a_registry_that_wants_credentials_is_asked_for_them() -> None:
     async def body(pilot: P, backend: FakeBackend) -> None:
-        backend.registries.failure = NotAuthorized("ghcr.io denies access to one")
         backend.registries.gate.clear()
         await pull(pilot, "ghcr.io/one")
         await pilot.press("escape")
-        await until(pilot, lambda: not isinstance(pilot.app.screen, TransferView))
+        await until(pilot, lambda: pilot.app.screen is main_of(pilot))
+        backend.registries.failure = NotAuthorized("ghcr.io denies access to one")
         backend.registries.gate.set()
-        await pilot.press("o") if pilot.app.screen is main_of(pilot) else None
         form = await dialog(pilot, LoginForm)
+        assert form.query_one("#login-registry", Input).value == "ghcr.io"
         backend.registries.failure = None
-        form.query_one("#login-registry", Input).value = "ghcr.io"
         form.query_one("#login-user", Input).value = "me"
         box = form.query_one("#login-password", Input)
         box.focus()
@@ -254,7 +253,8 @@ async def test_leaving_asks_while_something_is_transferred_and_calls_it_off() ->
         await pilot.press("escape")
         await until(pilot, lambda: pilot.app.screen is main_of(pilot))
         await pilot.press("q")
-        await dialog(pilot, Confirm)
+        question = await dialog(pilot, Confirm)
+        assert "pulling one:latest is called off" in str(question.query("Label")[1].render())
         await pilot.press("y")
         await until(pilot, lambda: not pilot.app.is_running or main_of(pilot).transfers.active == 0)
 

@@ -175,7 +175,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "newer_all",
         "newer? (all)",
-        "Ask for newer images of all that came from a registry.",
+        "Ask for newer images of all of them.",
         "U",
         SAFE,
         IMAGES,

@@ -50,7 +50,7 @@ class TransferView(ModalScreen[None]):
             dialog.border_title = "Transfers"
             yield RecordTable(id="transfer-list", empty="nothing was pulled or pushed yet")
             yield Static(id="transfer-total")
-            yield RecordTable(id="transfer-layers", empty="no layers yet")
+            yield RecordTable(id="transfer-layers", empty="no layers are known yet")
             yield Static("esc b background   c call off   r again   x drop ended   tab layers", classes="keys")
 
     def on_mount(self) -> None:

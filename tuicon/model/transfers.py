@@ -231,6 +231,8 @@ def layer_row(layer: LayerProgress, columns: tuple[Column, ...]) -> Row:
 
 def summary(transfer: TransferProgress) -> str:
     """Return one line about a transfer: how far it is, or how it ended."""
+    if transfer.state is State.DONE and transfer.total:
+        return f"{transfer.outcome}: {units.size(transfer.total)} in {clock(max(1.0, transfer.seconds))}"
     if not transfer.is_active:
         return transfer.outcome
     word = "calling off" if transfer.state is State.STOPPING else _WORDS[transfer.kind]
@@ -242,3 +244,9 @@ def summary(transfer: TransferProgress) -> str:
     left = clock(transfer.seconds_left)
     parts.append(f"{left} left" if left else f"for {clock(transfer.seconds)}")
     return " · ".join(parts)
+
+
+def ending(transfer: TransferProgress) -> str:
+    """Return what happens to a transfer that goes on when the console is left."""
+    what = "is called off, nothing of it is left" if transfer.kind in STOPPABLE else "is waited for"
+    return f"{_WORDS[transfer.kind]} {transfer.name} {what}"

@@ -230,6 +230,8 @@ class Detail(Vertical):
     def _refresh_tab(self) -> None:
         current = self.query_one(ContentSwitcher).current
         if not self._key:
+            for view in self.query(DocumentView):
+                view.show_text("", "")
             return
         if current == "processes" and self._pane == "containers":
             self._load_processes(self._key)

@@ -25,6 +25,7 @@ from tuicon.model import images, rows, tuning, units
 from tuicon.model.history import History
 from tuicon.model.rows import Column, Row
 from tuicon.model.snapshot import Snapshot
+from tuicon.model.transfers import ending
 from tuicon.screens.detail import Detail
 from tuicon.screens.image_actions import ImageActions
 from tuicon.widgets.host_bar import HostBar
@@ -374,14 +375,12 @@ class MainScreen(ImageActions):
         self.app.action_command_palette()
 
     def do_quit(self) -> None:
-        """Leave; what is being transferred is called off, after a question."""
-        count = self.transfers.active
-        if not count:
+        """Leave, after a question when something is being transferred."""
+        lines = [ending(item) for item in self.transfers.list() if item.is_active]
+        if not lines:
             self.app.exit(0)
             return
-        what = "The transfer that goes on is" if count == 1 else f"The {count} transfers that go on are"
-        question = Confirm("Leave?", (f"{what} called off, and nothing of it is left",))
-        self.app.push_screen(question, lambda yes: self.app.exit(0) if yes else None)
+        self.app.push_screen(Confirm("Leave?", lines), lambda yes: self.app.exit(0) if yes else None)
 
     # -- retuning ----------------------------------------------------------------------------------
 

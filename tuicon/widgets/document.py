@@ -13,6 +13,7 @@ class DocumentView(LogView):
     """Shows one text at a time; keeps the place when the same text is shown again."""
 
     _follows: ClassVar[bool] = False
+    _empty: ClassVar[str] = "nothing is selected"
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's word
         super().__init__(id=id)

@@ -68,6 +68,7 @@ class LogView(ScrollView, can_focus=True):
     }
     """
     _follows: ClassVar[bool] = True
+    _empty: ClassVar[str] = "no output yet"
     wrap: reactive[bool] = reactive(default=False)
     timestamps: reactive[bool] = reactive(default=False)
     following: reactive[bool] = reactive(default=True)
@@ -245,7 +246,7 @@ class LogView(ScrollView, can_focus=True):
         number = y + round(self.scroll_offset.y)
         if not self._lines and number == 0:
             style = self.get_component_rich_style("log--empty", partial=True)
-            return self._strip([Segment(" no output yet", style)], width)
+            return self._strip([Segment(f" {self._empty}", style)], width)
         if number >= len(self._lines):
             return Strip.blank(width, self.rich_style)
         place, start = self._lines[number]
