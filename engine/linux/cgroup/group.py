@@ -174,7 +174,10 @@ class Group:
         if self.version == 2:
             try:
                 write(f"{self.paths[UNIFIED]}/cgroup.kill", "1")
-            except FileNotFoundError:  # no such group, or a kernel before 5.14
+            except OSError as error:
+                # No such group, one that somebody removes right now, or a kernel before 5.14.
+                if error.errno not in (errno.ENOENT, errno.ENODEV):
+                    raise
                 self._kill_each()
             return
         if not self.all_pids():
