@@ -172,7 +172,7 @@ async def test_help_and_footer_come_from_the_commands() -> None:
 async def test_an_image_that_cannot_be_read_is_told_in_a_sentence() -> None:
     async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
         backend.failures[IMAGE_ID] = ImageError("the image misses a layer")
-        await pilot.press("2", "l")
+        await pilot.press("2", "e")
         await until(pilot, lambda: any("misses a layer" in toast.message for toast in pilot.app._notifications))
 
     await with_console(eight(), body)
