@@ -150,7 +150,7 @@ COMMANDS: tuple[Command, ...] = (
         "layers",
         "layers",
         "Look inside the image: layers, files, waste, advice.",
-        "l",
+        "e",
         SAFE,
         IMAGES,
         _row,
