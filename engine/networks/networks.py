@@ -143,8 +143,8 @@ class NetworkStore:
         with files.FileLock(self._paths.lock("networks")):
             _remove_bridge(network.bridge)
             self.firewall.apply(tuple(other for other in self.list() if other.id != network.id))
-            self._paths.discard(self._paths.networks / network.name)
             files.remove_tree(self.names / network.name)
+            self._paths.discard(self._paths.networks / network.name)
         self._journal.append("network", "destroy", network.id, network.name)
 
     def prune(self) -> tuple[str, ...]:
