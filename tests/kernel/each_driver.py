@@ -129,6 +129,9 @@ def test_what_a_container_occupies_is_its_own(engine: Engine) -> None:
     container_id, _ = run(engine, "tuicon/demo", "sh", "-c", "head -c 3000000 /dev/urandom >/large")
     usage = {line.kind: line for line in engine.system.disk_usage()}
     assert 3_000_000 <= usage["Containers"].size < 12_000_000
+    own, whole = engine.containers.sizes(container_id)
+    assert 3_000_000 <= own < 3_100_000
+    assert whole == own + engine.images.get("tuicon/demo").size
     engine.containers.remove(container_id)
     assert os.listdir(engine.root / "containers") == []
 

@@ -21,7 +21,7 @@ class Change:
     Attributes:
         kind: "A" added, "C" changed, "D" deleted, as docker's diff has them.
         path: From the container's root, such as "/etc/hosts".
-        size: Bytes that the container's file occupies.
+        size: Bytes that the container's file occupies; 0 of a directory.
     """
 
     kind: str
@@ -77,7 +77,7 @@ def _subdirectory(
     layers: list[int], root_fd: int, name: str, path: str, before: _Known | None, status: os.stat_result,
     differs: Differs, *, is_whole: bool,
 ) -> Iterator[Change]:  # fmt: skip
-    own = Change("C" if before else "A", path, status.st_blocks * 512)
+    own = Change("C" if before else "A", path)
     with ExitStack() as stack:
         try:
             inner_root = open_below(root_fd, name)
