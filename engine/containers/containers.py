@@ -377,6 +377,20 @@ class Containers(Exchange):
                 found.append(container)
         return tuple(sorted(found, key=lambda container: container.created_at, reverse=True))
 
+    def sizes(self, ref: str) -> tuple[int, int]:
+        """Return the bytes that a container's own files occupy, and those of all its files, the image's included.
+
+        Raises:
+            NotFound: It is gone, or its image is.
+        """
+        from engine.containers.disk import sizes
+
+        container = self.get(ref)
+        try:
+            return sizes(self._paths, container.id, self._rooms.images.get(container.image_id))
+        except FileNotFoundError:
+            raise NotFound("container", ref) from None
+
     def inspect(self, ref: str) -> dict[str, Any]:
         """Return a container in docker's JSON shape."""
         from engine.containers import inspect as inspection

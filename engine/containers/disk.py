@@ -18,6 +18,13 @@ def disk_usage(
     return (_images(paths, containers, images), _containers(paths, containers, images), _volumes(volumes))
 
 
+def sizes(paths: Paths, container_id: str, image: Image) -> tuple[int, int]:
+    """Return the bytes that a container's own files occupy, and those of all its files, the image's included."""
+    layers = Layers(paths).directories(image.layers)
+    own = sum(change.size for change in driver_of(paths).changes(paths.container(container_id), layers))
+    return own, own + image.size
+
+
 def _images(paths: Paths, containers: tuple[Container, ...], images: tuple[Image, ...]) -> DiskUsage:
     layers = Layers(paths)
     used = {container.image_id for container in containers}

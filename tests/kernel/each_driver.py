@@ -129,5 +129,20 @@ def test_what_a_container_occupies_is_its_own(engine: Engine) -> None:
     container_id, _ = run(engine, "tuicon/demo", "sh", "-c", "head -c 3000000 /dev/urandom >/large")
     usage = {line.kind: line for line in engine.system.disk_usage()}
     assert 3_000_000 <= usage["Containers"].size < 12_000_000
+    own, whole = engine.containers.sizes(container_id)
+    assert 3_000_000 <= own < 3_100_000
+    assert whole == own + engine.images.get("tuicon/demo").size
     engine.containers.remove(container_id)
     assert os.listdir(engine.root / "containers") == []
+
+
+def test_a_container_may_change_while_it_is_looked_at(engine: Engine) -> None:
+    script = "while :; do mkdir -p /a/b/c; touch /a/b/c/d /etc/new; rm -r /a /etc/new; touch /a; rm /a; done"
+    container = engine.containers.run(ContainerSpec("tuicon/demo", command=("sh", "-c", script), network="none"))
+    driver = driver_of(engine.containers._paths)
+    layers = engine.images.lower_directories(engine.images.get("tuicon/demo"))
+    directory = engine.root / "containers" / container.id
+    seen = {change.path for _ in range(200) for change in driver.changes(directory, layers)}
+    assert "/etc" in seen
+    assert engine.system.disk_usage()[1].count == 1
+    engine.containers.remove(container.id, force=True)

@@ -70,6 +70,7 @@ def test_a_detached_container_is_listed_inspected_and_removed(engine: Engine) ->
     assert len(container_id) == 64
     assert "Up " in tuicon(engine, "ps").stdout
     assert tuicon(engine, "ps", "-q").stdout.strip() == container_id[:12]
+    assert tuicon(engine, "ps", "-s").stdout.splitlines()[1].endswith("iB)")  # 0B (virtual 1.9MiB)
     listed = json.loads(tuicon(engine, "ps", "--json").stdout)
     assert [item["name"] for item in listed] == ["box"]
     found = json.loads(tuicon(engine, "inspect", "box").stdout)[0]

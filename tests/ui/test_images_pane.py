@@ -509,7 +509,7 @@ async def test_the_help_lists_the_keys_of_images() -> None:
 @pytest.mark.parametrize("size", [(40, 10), (80, 24), (300, 90)])
 async def test_every_dialog_lives_in_any_size(size: tuple[int, int]) -> None:
     async def body(pilot: P, _backend: FakeBackend) -> None:
-        for key in ("p", "f", "o", "D", "b", "n", "t", "s"):
+        for key in ("p", "f", "l", "D", "b", "n", "t", "s"):
             await pilot.press(key)
             await until(pilot, lambda: pilot.app.screen is not main_of(pilot))
             await pilot.resize_terminal(*size)

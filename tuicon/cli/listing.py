@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from engine.errors import NotFound
 from engine.model.container import Container
 from engine.model.status import Status
 from tuicon.cli import output
@@ -122,13 +123,24 @@ def ps(engine: Engine, arguments: argparse.Namespace) -> int:
         return 0
     now = datetime.now(UTC)
     records = [_container_record(container, now, whole=arguments.no_trunc) for container in found]
+    asks_size = arguments.size or ".Size" in (arguments.format or "")
+    for container, record in zip(found, records, strict=True) if asks_size else ():
+        record["Size"] = _size_text(engine, container)
     if arguments.format:
         output.formatted(arguments.format, records)
         return 0
-    keys = ("ID", "Image", "Command", "CreatedAgo", "Status", "Ports", "Names")
-    titles = ("CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES")
+    keys = ("ID", "Image", "Command", "CreatedAgo", "Status", "Ports", "Names") + ("Size",) * arguments.size
+    titles = ("CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES") + ("SIZE",) * arguments.size
     output.table(titles, [[record[key] for key in keys] for record in records])
     return 0
+
+
+def _size_text(engine: Engine, container: Container) -> str:
+    try:
+        own, whole = engine.containers.sizes(container.id)
+    except NotFound:
+        return ""
+    return f"{units.size(own)} (virtual {units.size(whole)})"
 
 
 def _container_record(container: Container, now: datetime, *, whole: bool) -> dict[str, Any]:

@@ -110,6 +110,7 @@ def _ps(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "-a", "--all", help="also those that do not run")
     parser.add_argument("-n", "--last", type=int, metavar="N", help="the newest N, running or not")
     add_flag(parser, "-l", "--latest", help="the newest one, running or not")
+    add_flag(parser, "-s", "--size", help="the bytes of its own files, and with its image's")
     _listing(parser)
 
 

@@ -194,7 +194,7 @@ COMMANDS: tuple[Command, ...] = (
         in_footer=True,
         anywhere=True,
     ),
-    Command("login", "log in", "Log in to a registry.", "o", SAFE, IMAGES, anywhere=True),
+    Command("login", "log in", "Log in to a registry.", "l", SAFE, IMAGES, anywhere=True),
     Command("logout", "log out", "Forget the credentials of a registry.", "O", DISRUPTIVE, IMAGES, anywhere=True),
     Command(
         "remove",

@@ -21,7 +21,7 @@ class Change:
     Attributes:
         kind: "A" added, "C" changed, "D" deleted, as docker's diff has them.
         path: From the container's root, such as "/etc/hosts".
-        size: Bytes that the container's file occupies.
+        size: Bytes that the container's file occupies; 0 of a directory.
     """
 
     kind: str
@@ -59,7 +59,10 @@ def _directory(layers: list[int], root_fd: int, path: str, differs: Differs, *, 
         if name not in present:
             yield Change("D", inner)
             continue
-        status = os.stat(name, dir_fd=root_fd, follow_symlinks=False)
+        try:
+            status = os.stat(name, dir_fd=root_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            continue  # the container runs, and has just removed it
         before = known.get(name)
         if is_whiteout(status):
             if before:
@@ -74,9 +77,12 @@ def _subdirectory(
     layers: list[int], root_fd: int, name: str, path: str, before: _Known | None, status: os.stat_result,
     differs: Differs, *, is_whole: bool,
 ) -> Iterator[Change]:  # fmt: skip
-    own = Change("C" if before else "A", path, status.st_blocks * 512)
+    own = Change("C" if before else "A", path)
     with ExitStack() as stack:
-        inner_root = open_below(root_fd, name)
+        try:
+            inner_root = open_below(root_fd, name)
+        except (FileNotFoundError, NotADirectoryError):
+            return
         stack.callback(os.close, inner_root)
         holders = [layers[index] for index in before.holders] if before else []
         below = _open_all(holders, name, stack)

@@ -46,7 +46,7 @@ class Driver(Protocol):
         ...
 
     def upper(self, directory: Path, layers: tuple[Path, ...]) -> AbstractContextManager[Path]:
-        """Give a directory, for reading only, that has the changes in overlay form, as a layer of their own."""
+        """Give a directory, for reading only, that has the changes in overlay form; the container may not run on meanwhile."""
         ...
 
     def occupied(self, directory: Path, layers: tuple[Path, ...]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.errors import InvalidArgument, NotSupported
+from engine.errors import InvalidArgument, NotSupported, StoreError
 from engine.store.drivers.driver import Driver
 from engine.store.drivers.overlay import FuseOverlay, Overlay
 from engine.store.drivers.trees import Copies, Snapshots
@@ -10,8 +10,15 @@ from engine.store.paths import Paths
 
 
 def driver_of(paths: Paths) -> Driver:
-    """Return the driver of a state root."""
-    return next(driver for driver in _all(paths) if driver.name == paths.driver)
+    """Return the driver of a state root.
+
+    Raises:
+        StoreError: It has one that this version does not know.
+    """
+    found = next((driver for driver in _all(paths) if driver.name == paths.driver), None)
+    if found is None:
+        raise StoreError(f"the state root {paths.root} has the unknown storage driver {paths.driver!r}")
+    return found
 
 
 def choose(paths: Paths, wanted: str) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 
 from engine.errors import NotSupported
 from engine.linux import syscalls
-from engine.store.check import size_of
 from engine.store.drivers.compare import Change, changes
 from engine.store.drivers.extract import extracted
 from engine.store.drivers.merge import open_all
@@ -72,6 +71,8 @@ class Overlay:
 
     def occupied(self, directory: Path, layers: tuple[Path, ...]) -> int:
         """Return the bytes of all files: those of the image lie elsewhere."""
+        from engine.store.check import size_of
+
         del layers
         return size_of(directory)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from engine.linux import btrfs, files
-from engine.store.check import size_of
 from engine.store.drivers import compare
 from engine.store.drivers.compare import Change
 from engine.store.drivers.extract import extracted
@@ -64,6 +63,8 @@ class Copies:
 
     def occupied(self, directory: Path, layers: tuple[Path, ...]) -> int:
         """Return the bytes of all files."""
+        from engine.store.check import size_of
+
         del layers
         return size_of(directory)
 
@@ -107,8 +108,13 @@ class Snapshots(Copies):
 
     def occupied(self, directory: Path, layers: tuple[Path, ...]) -> int:
         """Return the bytes of the files that the container does not share with its image."""
-        changed = sum(change.size for change in self.changes(directory, layers))
-        return changed + sum(size_of(path) for path in directory.iterdir() if path.name != ROOTFS)
+        from engine.store.check import size_of
+
+        try:
+            changed = sum(change.size for change in self.changes(directory, layers))
+            return changed + sum(size_of(path) for path in directory.iterdir() if path.name != ROOTFS)
+        except FileNotFoundError:
+            return 0  # the container was removed meanwhile
 
 
 def _tree_of(layer: Path) -> Path:
