@@ -23,7 +23,7 @@ from engine.linux.cgroup.cpu import weight_of_shares
 from engine.linux.cgroup.devices import block_device
 from engine.linux.cgroup.group import Group
 from engine.model.container import Ulimit
-from engine.model.limits import Change, Effective, Knob, Limits, LimitsChanged, Preview
+from engine.model.limits import Change, Effective, Knob, Limits, LimitsChanged, OnTrial, Preview
 from engine.oci import resources
 from engine.store import records
 from engine.store.journal import Journal
@@ -248,6 +248,14 @@ class Tuning:
             texts,
         )
         trials.save(self._paths.running(plan.known.record.id), trial)
+
+    def on_trial(self, ref: str) -> OnTrial | None:
+        """Return what is on trial in a container; None when nothing is."""
+        known = self._registry.known(self._registry.resolve(ref))
+        trial = self._registry.trial(known)
+        if trial is None:
+            return None
+        return OnTrial(trial.began, max(0.0, trial.seconds_left()), known.record.limits, trial.after)
 
     def confirm(self, ref: str) -> LimitsChanged:
         """Keep a change that is on trial.

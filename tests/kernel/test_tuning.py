@@ -142,7 +142,11 @@ def test_a_trial_that_is_confirmed_stays_and_can_be_undone(engine: Engine) -> No
     tuning.update(container, lambda limits: replace(limits, pids=40), seconds=600)
     with pytest.raises(Conflict, match=r"on trial for \d+ s more"):
         engine.containers.update(container, lambda limits: replace(limits, pids=41))
+    found = tuning.on_trial(container)
+    assert found
+    assert (found.confirmed, found.after, 0 < found.seconds_left <= 600) == (Limits(), Limits(pids=40), True)
     assert tuning.confirm(container).after == Limits(pids=40)
+    assert tuning.on_trial(container) is None
     with pytest.raises(Conflict):
         tuning.confirm(container)
     engine.containers.update(container, lambda limits: replace(limits, cpus=0.5))
