@@ -130,7 +130,7 @@ class Tuning:
         """Return what is known of a container; a trial that its monitor did not live to revert is reverted first."""
         known = self._registry.known(container_id)
         trial = self._registry.trial(known)
-        if trial and known.state and trial.is_over():
+        if trial and known.state and trial.is_over() and not known.state.has_monitor:
             _group(known.state).apply(trial.resources)
             trials.drop(self._paths.running(container_id))
             self._journal.append("container", "update", container_id, known.record.name, **trial.attributes)
@@ -212,7 +212,7 @@ class Tuning:
             trial = self._registry.trial(plan.known)
             if trial:
                 raise Conflict(
-                    f"container {plan.known.record.name} has a change on trial for {trial.seconds_left():.0f} s more",
+                    f"container {plan.known.record.name} has a change on trial for {max(0.0, trial.seconds_left()):.0f} s more",
                     hint="confirm it or undo it first",
                 )
 
@@ -287,7 +287,7 @@ class Tuning:
             if not is_trial and not changes:
                 raise Conflict(f"container {known.record.name} has no change to take back")
             wanted = known.record.limits if is_trial else changes.pop().before
-            plan = self._plan(known, lambda _: wanted, force=is_trial)
+            plan = self._plan(known, lambda _: wanted, force=False)
             self._apply([plan])
             self._keep(plan, "undo")
             self._save_changes(container_id, changes)

@@ -230,6 +230,8 @@ def test_a_trial_is_not_reverted_into_a_kill(engine: Engine) -> None:
     assert file_of(engine, container, "pids", "pids.max", "pids.max") == "30"
     counters = engine.containers.counters(container)
     assert (counters.memory_limit_bytes, counters.oom_kills) == (128 << 20, 0)
+    with pytest.raises(Conflict, match="more than the memory limit"):
+        tuning.undo(container)
     assert engine.containers.get(container).is_running
 
 
