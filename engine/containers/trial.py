@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ class Trial:
         after: The limits on trial.
         resources: `linux.resources` that revert them.
         attributes: What the journal says of the revert.
+        began: When it was made.
     """
 
     pid: int
@@ -33,6 +35,7 @@ class Trial:
     after: Limits
     resources: dict[str, Any]
     attributes: dict[str, str] = field(default_factory=dict)
+    began: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def is_of(self, pid: int, pid_start: int) -> bool:
         """Return whether it is about the run of the container that began with this process."""

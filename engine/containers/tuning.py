@@ -23,7 +23,7 @@ from engine.linux.cgroup.cpu import weight_of_shares
 from engine.linux.cgroup.devices import block_device
 from engine.linux.cgroup.group import Group
 from engine.model.container import Ulimit
-from engine.model.limits import Change, Effective, Knob, Limits, LimitsChanged, Preview
+from engine.model.limits import Change, Effective, Knob, Limits, LimitsChanged, OnTrial, Preview
 from engine.oci import resources
 from engine.store import records
 from engine.store.journal import Journal
@@ -132,7 +132,7 @@ class Tuning:
         """Return what is known of a container; a trial that its monitor did not live to revert is reverted first."""
         known = self._registry.known(container_id)
         trial = self._registry.trial(known)
-        if trial and known.state and trial.is_over():
+        if trial and known.state and trial.is_over() and not known.state.has_monitor:
             _group(known.state).apply(trial.resources)
             trials.drop(self._paths.running(container_id))
             self._journal.append("container", "update", container_id, known.record.name, **trial.attributes)
@@ -222,7 +222,7 @@ class Tuning:
             trial = self._registry.trial(plan.known)
             if trial:
                 raise Conflict(
-                    f"container {plan.known.record.name} has a change on trial for {trial.seconds_left():.0f} s more",
+                    f"container {plan.known.record.name} has a change on trial for {max(0.0, trial.seconds_left()):.0f} s more",
                     hint="confirm it or undo it first",
                 )
 
@@ -261,6 +261,14 @@ class Tuning:
         )
         trials.save(self._paths.running(plan.known.record.id), trial)
 
+    def on_trial(self, ref: str) -> OnTrial | None:
+        """Return what is on trial in a container; None when nothing is."""
+        known = self._registry.known(self._registry.resolve(ref))
+        trial = self._registry.trial(known)
+        if trial is None:
+            return None
+        return OnTrial(trial.began, max(0.0, trial.seconds_left()), known.record.limits, trial.after)
+
     def confirm(self, ref: str) -> LimitsChanged:
         """Keep a change that is on trial.
 
@@ -291,7 +299,7 @@ class Tuning:
             if not is_trial and not changes:
                 raise Conflict(f"container {known.record.name} has no change to take back")
             wanted = known.record.limits if is_trial else changes.pop().before
-            plan = self._plan(known, lambda _: wanted, force=is_trial)
+            plan = self._plan(known, lambda _: wanted, force=False)
             self._apply([plan])
             self._keep(plan, "undo")
             self._save_changes(container_id, changes)

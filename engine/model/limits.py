@@ -125,6 +125,22 @@ class LimitsChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class OnTrial:
+    """A change that is on trial.
+
+    Attributes:
+        began: When it was made.
+        seconds_left: Until it is reverted.
+        confirmed: The limits that come back then; after: those on trial.
+    """
+
+    began: datetime
+    seconds_left: float
+    confirmed: Limits
+    after: Limits
+
+
+@dataclass(frozen=True, slots=True)
 class Knob:
     """Whether one field of Limits can be set on this host.
 

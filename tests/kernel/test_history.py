@@ -5,6 +5,7 @@ import io
 import json
 import os
 import signal
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -76,6 +77,18 @@ def test_a_history_is_shown_and_exported(engine: Engine, capsys: pytest.CaptureF
     assert text.endswith("# EOF\n")
     assert text.count("# TYPE tuicon_history_cpu_cores gauge") == 1
     assert json.loads(shown(engine, capsys, "advise", "--json", container))[0]["confidence"] in ("none", "low")
+
+
+def test_the_effect_of_a_change_is_what_was_before_and_after_it(engine: Engine) -> None:
+    container = run(engine, *BURN, limits=Limits(cpus=0.1))
+    until(lambda: len(samples(engine, container)) >= 4)
+    engine.containers.tuning.update(container, lambda limits: replace(limits, cpus=0.6), seconds=600)
+    trial = engine.containers.tuning.on_trial(container)
+    assert trial
+    until(lambda: (found := engine.containers.history.effect(container, trial.began)) and found.seconds >= 4)
+    effect = engine.containers.history.effect(container, trial.began)
+    assert effect
+    assert effect.cpu_p95_before < effect.cpu_p95_after
 
 
 @pytest.mark.v2

@@ -142,7 +142,11 @@ def test_a_trial_that_is_confirmed_stays_and_can_be_undone(engine: Engine) -> No
     tuning.update(container, lambda limits: replace(limits, pids=40), seconds=600)
     with pytest.raises(Conflict, match=r"on trial for \d+ s more"):
         engine.containers.update(container, lambda limits: replace(limits, pids=41))
+    found = tuning.on_trial(container)
+    assert found
+    assert (found.confirmed, found.after, 0 < found.seconds_left <= 600) == (Limits(), Limits(pids=40), True)
     assert tuning.confirm(container).after == Limits(pids=40)
+    assert tuning.on_trial(container) is None
     with pytest.raises(Conflict):
         tuning.confirm(container)
     engine.containers.update(container, lambda limits: replace(limits, cpus=0.5))
@@ -226,6 +230,8 @@ def test_a_trial_is_not_reverted_into_a_kill(engine: Engine) -> None:
     assert file_of(engine, container, "pids", "pids.max", "pids.max") == "30"
     counters = engine.containers.counters(container)
     assert (counters.memory_limit_bytes, counters.oom_kills) == (128 << 20, 0)
+    with pytest.raises(Conflict, match="more than the memory limit"):
+        tuning.undo(container)
     assert engine.containers.get(container).is_running
 
 

@@ -25,8 +25,8 @@ _SHARES_PER_CPU = 1024  # as Kubernetes counts
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add docker's flags."""
     group = parser.add_argument_group("limits (0, or -1 where docker says so, means none)")
-    group.add_argument("--cpus", type=_cpus, metavar="CORES|N%%", help="CPU time in cores, or in percent of the host")
-    group.add_argument("-c", "--cpu-shares", type=_shares, metavar="N|N%%",
+    group.add_argument("--cpus", type=_cpus, metavar="CORES|N%", help="CPU time in cores, or in percent of the host")
+    group.add_argument("-c", "--cpu-shares", type=_shares, metavar="N|N%",
         help="relative CPU weight (2-262144), or in percent of the host at 1024 a CPU")  # fmt: skip
     group.add_argument("--cpu-period", type=int, metavar="US", help="period of the CPU quota in microseconds")
     group.add_argument("--cpu-quota", type=int, metavar="US", help="CPU time per period in microseconds")

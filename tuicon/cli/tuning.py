@@ -58,8 +58,7 @@ def _each(refs: list[str], action: Callable[[str], str]) -> int:
 def _change_one(engine: Engine, arguments: argparse.Namespace, ref: str, change: Callable[[Limits], Limits]) -> str:
     tuning = engine.containers.tuning
     if arguments.confirm:
-        tuning.confirm(ref)
-        return ref
+        return _confirm(engine, ref)
     if arguments.undo:
         undone = tuning.undo(ref)
         return f"{ref}: {difference(undone.before, undone.after) or 'nothing'}"
@@ -78,6 +77,21 @@ def _change_one(engine: Engine, arguments: argparse.Namespace, ref: str, change:
         freed = tuning.reclaim(ref, arguments.memory_reclaim)
         return f"{ref}: {units.size(freed)} given back"
     return f"{ref}: on trial for {arguments.trial:g} s, keep it with --confirm" if arguments.trial else ref
+
+
+def _confirm(engine: Engine, ref: str) -> str:
+    """Keep what is on trial; return what it did, over equal times before and after it."""
+    tuning = engine.containers.tuning
+    found = tuning.on_trial(ref)
+    tuning.confirm(ref)
+    effect = engine.containers.history.effect(ref, found.began) if found else None
+    if effect is None:
+        return ref
+    return (
+        f"{ref}: CPU p95 {effect.cpu_p95_before:.2f} → {effect.cpu_p95_after:.2f} cores, "
+        f"throttled {effect.throttled_before:.0f}% → {effect.throttled_after:.0f}%, "
+        f"pressure {effect.pressure_before:.0f}% → {effect.pressure_after:.0f}% over {effect.seconds:.0f} s"
+    )
 
 
 def _show(engine: Engine, arguments: argparse.Namespace, change: Callable[[Limits], Limits]) -> int:
