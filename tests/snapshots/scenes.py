@@ -83,8 +83,8 @@ class Scene:
         app.main.show_transfers()
         for box in app.screen.query(Input):
             box.cursor_blink = False
-        await pilot.pause(0.3)
         await pilot.wait_for_scheduled_animations()
+        await _stand_still(pilot)
 
 
 async def _show(pilot: Pilot[int], app: SceneConsole) -> None:
@@ -104,9 +104,17 @@ async def _show(pilot: Pilot[int], app: SceneConsole) -> None:
         app._welcome()
         return
     log = app.main.query_one("#logs", LogView)
-    while log.count < backend.log_lines:
+    while log.count < backend.log_lines or log.vertical_scrollbar.position != log.max_scroll_y:
         await pilot.pause(0.02)
     assert app.main.query_one(ContentSwitcher) is not None
+
+
+async def _stand_still(pilot: Pilot[int]) -> None:
+    """Wait until nothing has moved on the screen for a while."""
+    before = ""
+    while (now := pilot.app.export_screenshot()) != before:
+        before = now
+        await pilot.pause(0.2)
 
 
 async def _read(pilot: Pilot[int]) -> None:
