@@ -202,8 +202,13 @@ class Group:
                 continue
 
     def inherited(self, name: str) -> str:
-        """Return what to write to a cpuset file to have the parent's CPUs or memory nodes again."""
-        return "" if self.version == 2 else read(f"{os.path.dirname(self.paths['cpuset'])}/{name}")
+        """Return what to write to a cpuset file to have the parent's CPUs or memory nodes again.
+
+        An empty text would say so on v2, but the kernel refuses it once the group has processes.
+        """
+        if self.version == 2:
+            return read(f"{os.path.dirname(self.paths[UNIFIED])}/{name}.effective")
+        return read(f"{os.path.dirname(self.paths['cpuset'])}/{name}")
 
     def reclaim(self, size: int) -> None:
         """Have the kernel take back memory; on v1, which knows no amount, all that can be had.
