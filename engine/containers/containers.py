@@ -260,6 +260,7 @@ class Containers(Exchange):
         """
         from engine.containers import runtimes
         from engine.containers import session as sessions
+        from engine.containers.exec import exec_process
         from engine.containers.session import Session
 
         container_id = self._registry.resolve(ref)
@@ -277,7 +278,7 @@ class Containers(Exchange):
         bundle = self._paths.container(container_id)
         request = {
             "action": "exec", "id": container_id, "name": record.name, "exec_id": exec_id, "pid": state.pid,
-            "pid_start": state.pid_start, "cgroup": state.cgroup, "process": _exec_process(bundle, spec),
+            "pid_start": state.pid_start, "cgroup": state.cgroup, "process": exec_process(bundle, spec),
             "seccomp": records.load_json(bundle / "monitor.json").get("seccomp") or "",
             "tty": spec.tty, "stdin": spec.interactive, "size": list(size) if size else None,
             "journal": str(self._paths.journal),
@@ -481,27 +482,3 @@ def _apparmor_profile(bundle: Path) -> str:
         return str(records.load_json(bundle / "config.json")["process"].get("apparmorProfile") or "")
     except FileNotFoundError:
         return ""
-
-
-def _exec_process(bundle: Path, spec: ExecSpec) -> dict[str, Any]:
-    """Return `process` of one more command: the container's, with what is asked for."""
-    process: dict[str, Any] = records.load_json(bundle / "config.json")["process"]
-    process |= {"terminal": spec.tty, "args": list(spec.command), "env": [*process["env"], *spec.env]}
-    if spec.tty and not any(item.startswith("TERM=") for item in process["env"]):
-        process["env"].append("TERM=xterm")
-    if spec.user is not None:
-        process["user"] = {**process["user"], "username": spec.user}
-    if spec.workdir:
-        process["cwd"] = spec.workdir
-    if spec.privileged:
-        from engine.linux import capabilities
-
-        every = [f"CAP_{name}" for name in capabilities.available()]
-        process["capabilities"] = {
-            **process["capabilities"],
-            **dict.fromkeys(("bounding", "effective", "permitted"), every),
-        }
-        process["noNewPrivileges"] = False
-        if process.get("apparmorProfile"):
-            process["apparmorProfile"] = "unconfined"
-    return process

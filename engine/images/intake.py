@@ -6,6 +6,7 @@ plain and without a digest of its own (docker archives, imports) is compressed o
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -107,7 +108,8 @@ def unpack_blob(
     from engine.images.analyse.index import IndexWriter
 
     plain = Decompressed(source)
-    with directory.with_name(INDEX).open("xb") as file:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    with os.fdopen(os.open(directory.with_name(INDEX), flags, 0o600), "wb") as file:
         index = IndexWriter(file)
         unpacked: Unpacked = unpack(plain, directory, limits, index.add)
         index.finish()

@@ -104,7 +104,7 @@ async def _show(pilot: Pilot[int], app: SceneConsole) -> None:
         app._welcome()
         return
     log = app.main.query_one("#logs", LogView)
-    while log.count < backend.log_lines or log.vertical_scrollbar.position != log.max_scroll_y:
+    while log.count < backend.log_lines:
         await pilot.pause(0.02)
     assert app.main.query_one(ContentSwitcher) is not None
 
