@@ -10,6 +10,7 @@ from typing import ClassVar
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.notifications import SeverityLevel
 
 from tuicon import config as settings
 from tuicon import locations, themes
@@ -116,6 +117,14 @@ class Console(App[int]):
     def on_retune_undo_wanted(self, event: Retune.UndoWanted) -> None:
         """Hand a wish of the dialog to the main screen."""
         self.main.restore_limits(event)
+
+    def notify(
+        self, message: str, *, title: str = "", severity: SeverityLevel = "information", timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:  # fmt: skip
+        """Show a toast; names and paths in it may look like markup, and are shown as they are."""
+        del markup
+        super().notify(message, title=title, severity=severity, timeout=timeout, markup=False)
 
     def action_hint(self) -> None:
         """Say how to leave."""

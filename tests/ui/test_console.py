@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 from textual.command import CommandPalette
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
+from textual.widgets._toast import Toast
 
 from engine.api import Engine
 from engine.errors import Conflict
@@ -267,11 +269,24 @@ async def test_a_refused_limit_becomes_a_toast_and_the_knob_goes_back() -> None:
     async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
         backend.failures["update"] = Conflict("more is in use than the new limit allows")
         await pilot.press("t")
-        await until(pilot, lambda: isinstance(pilot.app.screen, Retune))
+        await until(pilot, lambda: isinstance(pilot.app.screen, Retune) and bool(pilot.app.screen.query(Knob)))
         knob = pilot.app.screen.query(Knob).first()
         await pilot.press("L")
         await until(pilot, lambda: any("more is in use" in toast.message for toast in pilot.app._notifications))
         await until(pilot, lambda: knob.value == 0.5)
+
+    await with_console(eight(), body)
+
+
+async def test_a_failure_whose_words_look_like_markup_is_shown_as_it_is() -> None:
+    async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
+        backend.failures["update"] = Conflict("no such path: /[/b]x")
+        await pilot.press("t")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Retune) and bool(pilot.app.screen.query(Knob)))
+        await pilot.press("L")
+        await until(pilot, lambda: bool(pilot.app._notifications))
+        (toast,) = pilot.app._notifications
+        assert str(Toast(replace(toast, title="")).render()) == "no such path: /[/b]x"
 
     await with_console(eight(), body)
 

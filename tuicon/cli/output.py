@@ -10,12 +10,14 @@ from datetime import datetime
 from typing import Any
 
 from tuicon.cli.failure import Usage
+from tuicon.model.text import printable
 
 _PLACEHOLDER = re.compile(r"\{\{\s*(.*?)\s*\}\}")
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows in columns, as docker does: three spaces between them."""
+    """Print rows in columns, as docker does: three spaces between them; a terminal obeys nothing of them."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [
         max(len(title), *(len(row[place]) for row in rows)) if rows else len(title)
         for place, title in enumerate(titles)

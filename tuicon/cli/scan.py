@@ -18,6 +18,7 @@ from engine.model.packages import Database, Package, ScanResult, Severity, Vulne
 from tuicon.cli import output
 from tuicon.cli.failure import Usage, complain
 from tuicon.model import units
+from tuicon.model.text import printable
 from tuicon.model.vulnerabilities import counted, main_name
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def _scan(engine: Engine, arguments: argparse.Namespace) -> int:
         if item.severity in wanted and (item.fixed_in or not arguments.only_fixed)
     ]
     for warning in result.warnings:
-        complain(_printable(warning))
+        complain(printable(warning))
     if arguments.format == "table":
         _print_table(result, shown, arguments.output)
     else:
@@ -120,13 +121,8 @@ def _print_table(result: ScanResult, shown: Sequence[Vulnerability], target: Pat
     if target:
         raise Usage("scan: -o wants --format json or sarif")
     rows = [
-        [
-            _printable(cell)
-            for cell in (
-                item.severity.name, main_name(item), item.package.name, item.package.version, item.fixed_in or "-",
-                item.summary[:_SUMMARY_WIDTH],
-            )
-        ]
+        [item.severity.name, main_name(item), item.package.name, item.package.version, item.fixed_in or "-",
+            item.summary[:_SUMMARY_WIDTH]]
         for item in shown
     ]  # fmt: skip
     if rows:
@@ -139,11 +135,6 @@ def _print_table(result: ScanResult, shown: Sequence[Vulnerability], target: Pat
         )
     now = datetime.now(UTC)
     print(f"Advisories: {', '.join(f'{item.name} ({_age(item, now)})' for item in result.databases)}")
-
-
-def _printable(text: str) -> str:
-    """Return a text of an advisory without what a terminal would obey."""
-    return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
 def _age(database: Database, now: datetime) -> str:

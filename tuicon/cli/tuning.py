@@ -32,6 +32,8 @@ def update(engine: Engine, arguments: argparse.Namespace) -> int:
     has_limits = not limit_flags.is_empty(arguments)
     if sum(bool(getattr(arguments, name)) for name in ("dry_run", "trial", "step_down", *_WITHOUT_LIMITS)) > 1:
         raise Usage("update: of --dry-run, --trial, --step-down, --confirm and --undo only one can be given")
+    if arguments.restart is not None:
+        raise Usage("update: --restart goes with limits only, without flags that try, show, confirm or undo them")
     if has_limits and (arguments.confirm or arguments.undo):
         raise Usage("update: --confirm and --undo take no limits")
     if not has_limits and (arguments.dry_run or arguments.trial or arguments.step_down or arguments.force):
