@@ -300,7 +300,7 @@ def test_the_command_prints_nothing_that_a_terminal_would_obey(engine: Engine, c
     engine.images.advisories.import_from(path)
     image = load(engine, {"x/node_modules/left/package.json": b'{"name":"left","version":"1.0.0"}'})
     code, out, err = command("scan", image)
-    assert (code, "A-?[31m" in out + err, "\x1b" in out + err) == (0, True, False)
+    assert (code, r"A-\x1b[31m" in out + err, "\x1b" in out + err) == (0, True, False)
 
 
 def test_results_as_sarif_have_what_code_hosts_read(command: Command, debian: str, root: Path) -> None:

@@ -84,6 +84,7 @@ class Scene:
         for box in app.screen.query(Input):
             box.cursor_blink = False
         await pilot.wait_for_scheduled_animations()
+        await _settle_log(pilot, app.main.query_one("#logs", LogView))
         await _stand_still(pilot)
 
 
@@ -107,6 +108,15 @@ async def _show(pilot: Pilot[int], app: SceneConsole) -> None:
     while log.count < backend.log_lines:
         await pilot.pause(0.02)
     assert app.main.query_one(ContentSwitcher) is not None
+
+
+async def _settle_log(pilot: Pilot[int], log: LogView) -> None:
+    """Have the log's scroll bar where its text is: it may be drawn before the last lines count."""
+    await pilot.pause()
+    bar = log.vertical_scrollbar
+    bar.window_virtual_size, bar.window_size = log.virtual_size.height, log.scrollable_content_region.height
+    bar.position = log.scroll_offset.y
+    bar.refresh()
 
 
 async def _stand_still(pilot: Pilot[int]) -> None:
