@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
@@ -51,7 +52,12 @@ def open_process(pid: int, start: int) -> int:
     Raises:
         ProcessLookupError: It has ended; its pid may be somebody else's by now.
     """
-    fd = os.pidfd_open(pid)
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise ProcessLookupError(errno.ESRCH, "it is being reaped") from error  # as older kernels say it
     if not is_same_process(pid, start):
         os.close(fd)
         raise ProcessLookupError(f"process {pid} has ended")
