@@ -122,13 +122,14 @@ def reverts(engine: Engine) -> list[dict[str, str]]:
 
 def test_a_trial_reverts_by_itself_when_whoever_asked_is_gone(engine: Engine) -> None:
     container = run(engine, *BURN, limits=Limits(pids=50))
-    argv = [sys.executable, "-m", "tuicon", "--root", str(engine.root), "update", "--trial", "3s", "--cpus", "0.1",
+    argv = [sys.executable, "-m", "tuicon", "--root", str(engine.root), "update", "--trial", "10s", "--cpus", "0.1",
         "--pids-limit", "40", container]  # fmt: skip
     process = subprocess.Popen(argv, cwd=Path(__file__).parents[2], stdout=subprocess.DEVNULL)
-    until(lambda: engine.containers.get(container).limits == Limits(pids=40, cpus=0.1))
+    # The trial is written down before it is in force.
+    until(lambda: file_of(engine, container, "pids", "pids.max", "pids.max") == "40")
+    assert engine.containers.get(container).limits == Limits(pids=40, cpus=0.1)
     process.kill()
     process.wait()
-    assert file_of(engine, container, "pids", "pids.max", "pids.max") == "40"
     until(lambda: engine.containers.get(container).limits == Limits(pids=50))
     assert file_of(engine, container, "pids", "pids.max", "pids.max") == "50"
     assert file_of(engine, container, "cpu", "cpu.cfs_quota_us", "cpu.max").split()[0] in ("-1", "max")
