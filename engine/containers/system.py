@@ -156,6 +156,7 @@ class System:
         group = cgroups.group_for(self._paths.host_name)
         group.kill()
         group.remove()
+        cgroups.remove_empty(self._paths.host_name)
 
     def demo_up(self) -> tuple[Container, ...]:
         """Start the demo's three containers, with CPU, memory and I/O load; it is fine when they run already."""

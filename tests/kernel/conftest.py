@@ -59,8 +59,9 @@ def leftovers(state: Path) -> list[str]:
     ]
     if f"tuicon_{mark}" in nftables.run("list tables"):
         found.append(f"nft table tuicon_{mark}")
-    groups = dict.fromkeys(cgroups.group_for(f"tuicon_{mark}").paths.values())
-    found += [f"cgroup {path}" for path in groups if Path(path).exists()]
+    groups = dict.fromkeys((*map(Path, cgroups.group_for(f"tuicon_{mark}").paths.values()),
+        *Path("/sys/fs/cgroup").glob(f"*/tuicon_{mark}")))  # fmt: skip
+    found += [f"cgroup {path}" for path in groups if path.exists()]
     return found + [f"process {pid} {command}" for pid, command in _processes_of(str(state))]
 
 

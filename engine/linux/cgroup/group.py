@@ -382,6 +382,12 @@ def _tree(path: str) -> Iterator[str]:
             continue
 
 
+def remove_empty(name: str) -> None:
+    """Remove a group that has no processes from all hierarchies; other runtimes make groups in those without controllers."""
+    for mount_point in layout.mount_points():
+        _try_remove(f"{mount_point}/{name}")
+
+
 def _try_remove(path: str) -> bool:
     is_gone = True
     for directory in reversed(list(_tree(path))):

@@ -59,6 +59,16 @@ def parse_mounts(mountinfo: str) -> tuple[dict[str, str], str]:
     return v1, unified
 
 
+def mount_points() -> list[str]:
+    """Return where cgroups are mounted: all hierarchies, also those without controllers."""
+    found = []
+    for line in files.read_file("/proc/self/mountinfo").decode(errors="replace").splitlines():
+        before, _, after = line.partition(" - ")
+        if after.startswith(("cgroup ", "cgroup2 ")):
+            found.append(before.split(" ")[4].replace("\\040", " "))
+    return found
+
+
 _detected: Hierarchy | None = None
 
 
