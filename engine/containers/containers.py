@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,7 @@ from engine.model.container import Container, ContainerSpec, ExecSpec, LogEntry,
 from engine.model.limits import Limits, LimitsChanged
 from engine.model.status import Status
 from engine.model.usage import Counters
+from engine.model.value import replace
 from engine.store import records
 from engine.store.journal import Journal
 from engine.store.paths import Paths

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from engine.linux.cgroup.devices import block_device
 from engine.model.container import ContainerSpec
 from engine.model.health import HealthCheck
 from engine.model.image import Image
+from engine.model.value import asdict, replace
 from engine.networks import resolver
 from engine.networks.networks import NetworkStore
 from engine.oci import resources, runtime_config

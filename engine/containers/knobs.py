@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import fields, replace
 from typing import Any
 
 from engine.errors import InvalidArgument, NotFound, NotSupported
@@ -11,6 +10,7 @@ from engine.linux.cgroup import knobs as files
 from engine.linux.cgroup.devices import block_device, disk_of
 from engine.linux.cgroup.layout import CgroupError
 from engine.model.limits import DeviceRate, Knob, Limits
+from engine.model.value import names, replace
 from engine.oci import resources
 from engine.volumes.volumes import VolumeStore
 
@@ -22,7 +22,7 @@ TRAFFIC_FIELDS = ("net_rate_in", "net_rate_out")
 
 def knobs() -> tuple[Knob, ...]:
     """Return for each field of Limits whether this host can set it, and why not."""
-    return tuple(Knob(field.name, *_support(field.name)) for field in fields(Limits))
+    return tuple(Knob(name, *_support(name)) for name in names(Limits))
 
 
 def _support(name: str) -> tuple[str, str]:
@@ -37,13 +37,13 @@ def checked(limits: Limits, volumes: VolumeStore) -> Limits:
         NotSupported: This host does not have one of them.
     """
     resources.validate(limits, os.cpu_count() or 1)
-    for field in fields(Limits):
-        value = getattr(limits, field.name)
-        if value is None or value is False or value == () or (field.name == "memory_swap" and value == -1):
+    for name in names(Limits):
+        value = getattr(limits, name)
+        if value is None or value is False or value == () or (name == "memory_swap" and value == -1):
             continue
-        why_not = _support(field.name)[1]
+        why_not = _support(name)[1]
         if why_not:
-            raise NotSupported(f"the limit {field.name.replace('_', '-')} cannot be set: {why_not}")
+            raise NotSupported(f"the limit {name.replace('_', '-')} cannot be set: {why_not}")
     rates: dict[str, Any] = {
         name: _on_disks(getattr(limits, name), volumes) for name in DEVICE_FIELDS if getattr(limits, name)
     }

@@ -10,7 +10,6 @@ import signal as signals
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
 
 from engine.containers.create import STOPPING, Creator, cgroup_name, signal_number
 from engine.containers.launch import Launcher
@@ -20,6 +19,7 @@ from engine.linux import files, procfs
 from engine.linux.cgroup.group import Group, group_for
 from engine.model.container import RestartPolicy
 from engine.model.status import Status
+from engine.model.value import asdict, replace
 from engine.networks.networks import NetworkStore
 from engine.store import records
 from engine.store.journal import Journal

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from engine.model.container import ContainerSpec
 from engine.model.image import Image
 from engine.model.limits import Limits
 from engine.model.network import Attachment, Network
+from engine.model.value import Value, asdict, replace
 from engine.networks import ports, resolver
 from engine.networks.networks import DEFAULT, DRIVERS, NetworkStore, parent_of
 from engine.sandbox.connect import ADD, DROP, ROUTE
@@ -31,8 +31,7 @@ _ALONE = ("host", "none")
 Ask = Callable[[dict[str, Any]], object]
 
 
-@dataclass(frozen=True, slots=True)
-class Attached:
+class Attached(Value, frozen=True):
     """What a monitor needs to know of networks.
 
     Attributes:

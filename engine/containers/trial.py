@@ -7,17 +7,16 @@ force. The monitor puts `resources` in force when the time is over (engine.sandb
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from engine.model.limits import Limits
+from engine.model.value import Value, field
 from engine.store import records
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
+class Trial(Value, frozen=True):
     """What trial.json says.
 
     Attributes:

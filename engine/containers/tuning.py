@@ -6,7 +6,6 @@ import os
 import pwd
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,6 +23,7 @@ from engine.linux.cgroup.devices import block_device
 from engine.linux.cgroup.group import Group
 from engine.model.container import Ulimit
 from engine.model.limits import Change, Effective, Knob, Limits, LimitsChanged, OnTrial, Preview
+from engine.model.value import Value, names, replace
 from engine.oci import resources
 from engine.store import records
 from engine.store.journal import Journal
@@ -34,8 +34,7 @@ Wanted = Callable[[Limits], Limits]
 _MOST_CHANGES = 100
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
+class _Plan(Value, frozen=True):
     """One container's change, checked and not yet made."""
 
     known: Known
@@ -434,6 +433,5 @@ def _user() -> str:
 
 def changed_fields(before: Limits, after: Limits) -> dict[str, str]:
     """Return "OLD -> NEW" of each field that differs."""
-    names = Limits.__dataclass_fields__
-    pairs = ((name, getattr(before, name), getattr(after, name)) for name in names)
+    pairs = ((name, getattr(before, name), getattr(after, name)) for name in names(Limits))
     return {name: f"{old} -> {new}" for name, old, new in pairs if old != new}

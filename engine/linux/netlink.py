@@ -11,12 +11,12 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
+from engine.model.value import Value
 
-@dataclass(frozen=True, slots=True)
-class Link:
+
+class Link(Value, frozen=True):
     """An interface of the host."""
 
     index: int

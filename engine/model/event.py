@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 
+from engine.model.value import Value, field
 
-@dataclass(frozen=True, slots=True)
-class Event:
+
+class Event(Value, frozen=True):
     """One line of the journal.
 
     Attributes:

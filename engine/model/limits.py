@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from datetime import datetime
 
+from engine.model.value import Value, names
 
-@dataclass(frozen=True, slots=True)
-class DeviceRate:
+
+class DeviceRate(Value, frozen=True):
     """A limit on one block device.
 
     Attributes:
@@ -19,16 +19,14 @@ class DeviceRate:
     rate: int
 
 
-@dataclass(frozen=True, slots=True)
-class HugepageLimit:
+class HugepageLimit(Value, frozen=True):
     """A limit on the huge pages of one size, such as "2MB", in bytes; 0 allows none."""
 
     size: str
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Value, frozen=True):
     """The limits of one container; None and () mean "no limit".
 
     Names and units are those of docker's flags.
@@ -107,11 +105,10 @@ class Limits:
     @property
     def is_unlimited(self) -> bool:
         """Whether no limit is set at all."""
-        return all(getattr(self, field.name) in (None, ()) for field in fields(self))
+        return all(getattr(self, name) in (None, ()) for name in names(self))
 
 
-@dataclass(frozen=True, slots=True)
-class LimitsChanged:
+class LimitsChanged(Value, frozen=True):
     """What an update did, enough to undo it.
 
     Attributes:
@@ -124,8 +121,7 @@ class LimitsChanged:
     trial_seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class OnTrial:
+class OnTrial(Value, frozen=True):
     """A change that is on trial.
 
     Attributes:
@@ -140,8 +136,7 @@ class OnTrial:
     after: Limits
 
 
-@dataclass(frozen=True, slots=True)
-class Knob:
+class Knob(Value, frozen=True):
     """Whether one field of Limits can be set on this host.
 
     Attributes:
@@ -160,8 +155,7 @@ class Knob:
         return not self.why_not
 
 
-@dataclass(frozen=True, slots=True)
-class Effective:
+class Effective(Value, frozen=True):
     """What is really in force: the tightest limit of a container's group and of all groups above it.
 
     Attributes:
@@ -180,8 +174,7 @@ class Effective:
     pids_by: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Preview:
+class Preview(Value, frozen=True):
     """What a change would do, computed before it is made.
 
     Attributes:
@@ -197,8 +190,7 @@ class Preview:
     refusal: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Value, frozen=True):
     """One change of a container's limits, as its history keeps it.
 
     Attributes:

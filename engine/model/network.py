@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 
+from engine.model.value import Value, field
 
-@dataclass(frozen=True, slots=True)
-class Network:
+
+class Network(Value, frozen=True):
     """A network.
 
     Attributes:
@@ -38,8 +38,7 @@ class Network:
     options: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Attachment:
+class Attachment(Value, frozen=True):
     """What a container asks of a bridge network.
 
     Attributes:
@@ -55,8 +54,7 @@ class Attachment:
     aliases: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Value, frozen=True):
     """A container's place in a network.
 
     Attributes:
@@ -79,8 +77,7 @@ class Endpoint:
     aliases: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PortMapping:
+class PortMapping(Value, frozen=True):
     """A port of a container that is to be reached through the host.
 
     Attributes:
@@ -97,8 +94,7 @@ class PortMapping:
     last: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class PublishedPort:
+class PublishedPort(Value, frozen=True):
     """A port of the host that leads to a running container.
 
     Attributes:
@@ -115,8 +111,7 @@ class PublishedPort:
     protocol: str = "tcp"
 
 
-@dataclass(frozen=True, slots=True)
-class InForce:
+class InForce(Value, frozen=True):
     """What leads packets to the containers that run.
 
     Attributes:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 
+from engine.model.value import Value, field
 
-@dataclass(frozen=True, slots=True)
-class Volume:
+
+class Volume(Value, frozen=True):
     """A volume.
 
     Attributes:

@@ -8,7 +8,6 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from engine.errors import Conflict, InvalidArgument, NotFound
 from engine.linux import files, rtnetlink
 from engine.model.network import Attachment, Endpoint, InForce, Network
+from engine.model.value import replace
 from engine.networks import addresses
 from engine.networks.firewall import Firewall
 from engine.store import records

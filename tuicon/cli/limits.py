@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from engine.model.limits import DeviceRate, HugepageLimit, Limits
+from engine.model.value import replace
 from tuicon.cli.failure import Usage, complain
 from tuicon.model.units import parse_size
 

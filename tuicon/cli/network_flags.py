@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 
 from engine.model.network import Attachment
+from engine.model.value import replace
 from tuicon.cli.failure import Usage
 from tuicon.cli.words import add_flag, add_list
 
