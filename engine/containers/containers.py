@@ -16,6 +16,7 @@ from engine.containers.records import Known, Registry
 from engine.errors import Conflict, InvalidArgument, NotFound, NotSupported, StoreError
 from engine.model.container import Container, ContainerSpec, ExecSpec, LogEntry, Process, RestartPolicy
 from engine.model.limits import Limits, LimitsChanged
+from engine.model.reach import Reach
 from engine.model.status import Status
 from engine.model.usage import Counters
 from engine.store import records
@@ -446,6 +447,16 @@ class Containers(Exchange):
         networks = self._rooms.networks
         networking = Networking(self._paths, networks)
         return Connections(networking, self._registry, self._lifecycle, self._launcher, networks, self._journal)
+
+    def reach(self, ref: str, target: str, port: int = 0) -> Reach:
+        """Return how far packets get from a running container to another, the host, an address or a name.
+
+        Raises:
+            Conflict: It is not running.
+        """
+        from engine.containers.reach import Prober
+
+        return Prober(self._paths, self._registry, self._rooms.networks, self._launcher).reach(ref, target, port)
 
     def counters(self, ref: str) -> Counters:
         """Return one reading of a running container's counters.
