@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.containers.exchange import Exchange
-from engine.containers.records import Known, Registry
+from engine.containers.records import Registry
 from engine.errors import Conflict, InvalidArgument, NotFound, NotSupported, StoreError
 from engine.model.container import Container, ContainerSpec, ExecSpec, LogEntry, Process, RestartPolicy
 from engine.model.limits import Limits, LimitsChanged
@@ -115,12 +115,7 @@ class Containers(Exchange):
         from engine.containers.tuning import Tuning
 
         volumes = self._rooms.volumes
-        return Tuning(self._paths, self._journal, self._registry, self._lifecycle, volumes, self._limit_traffic)
-
-    def _limit_traffic(self, known: Known, before: Limits, after: Limits) -> None:
-        """Look for networks only when a rate of traffic changes."""
-        if (before.net_rate_in, before.net_rate_out) != (after.net_rate_in, after.net_rate_out):
-            self.connections.limit(known, before, after)
+        return Tuning(self._paths, self._journal, self._registry, self._lifecycle, volumes, lambda: self.connections)
 
     @property
     def history(self) -> History:
