@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.containers.exchange import Exchange
-from engine.containers.records import Known, Registry
+from engine.containers.records import Registry
 from engine.errors import Conflict, InvalidArgument, NotFound, NotSupported, StoreError
 from engine.model.container import Container, ContainerSpec, ExecSpec, LogEntry, Process, RestartPolicy
 from engine.model.limits import Limits, LimitsChanged
+from engine.model.reach import Reach
 from engine.model.status import Status
 from engine.model.usage import Counters
 from engine.model.value import replace
@@ -114,12 +115,7 @@ class Containers(Exchange):
         from engine.containers.tuning import Tuning
 
         volumes = self._rooms.volumes
-        return Tuning(self._paths, self._journal, self._registry, self._lifecycle, volumes, self._limit_traffic)
-
-    def _limit_traffic(self, known: Known, before: Limits, after: Limits) -> None:
-        """Look for networks only when a rate of traffic changes."""
-        if (before.net_rate_in, before.net_rate_out) != (after.net_rate_in, after.net_rate_out):
-            self.connections.limit(known, before, after)
+        return Tuning(self._paths, self._journal, self._registry, self._lifecycle, volumes, lambda: self.connections)
 
     @property
     def history(self) -> History:
@@ -446,6 +442,16 @@ class Containers(Exchange):
         networks = self._rooms.networks
         networking = Networking(self._paths, networks)
         return Connections(networking, self._registry, self._lifecycle, self._launcher, networks, self._journal)
+
+    def reach(self, ref: str, target: str, port: int = 0) -> Reach:
+        """Return how far packets get from a running container to another, the host, an address or a name.
+
+        Raises:
+            Conflict: It is not running.
+        """
+        from engine.containers.reach import Prober
+
+        return Prober(self._paths, self._registry, self._rooms.networks, self._launcher).reach(ref, target, port)
 
     def counters(self, ref: str) -> Counters:
         """Return one reading of a running container's counters.

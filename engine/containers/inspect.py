@@ -93,7 +93,8 @@ def document(
         "Limits": {"EffectiveCpus": limits.effective_cpus, "CpuBurst": limits.cpu_burst, "CpuIdle": limits.cpu_idle,
             "MemoryHigh": limits.memory_high, "MemoryMin": limits.memory_min, "OomGroup": limits.oom_group,
             "Hugepages": {page.size: page.limit for page in limits.hugepages}, "CgroupConf": dict(limits.unified),
-            "NetRateIn": limits.net_rate_in, "NetRateOut": limits.net_rate_out},
+            "NetRateIn": limits.net_rate_in, "NetRateOut": limits.net_rate_out, "NetBurstIn": limits.net_burst_in,
+            "NetBurstOut": limits.net_burst_out, "NetDelay": limits.net_delay, "NetLoss": limits.net_loss},
     }  # fmt: skip
 
 

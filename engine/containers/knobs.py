@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from engine.errors import InvalidArgument, NotFound, NotSupported
+from engine.linux import traffic
 from engine.linux.cgroup import knobs as files
 from engine.linux.cgroup.devices import block_device, disk_of
 from engine.linux.cgroup.layout import CgroupError
@@ -17,7 +18,8 @@ from engine.volumes.volumes import VolumeStore
 DEVICE_FIELDS = (
     "device_read_bps", "device_write_bps", "device_read_iops", "device_write_iops", "blkio_weight_devices",
 )  # fmt: skip
-TRAFFIC_FIELDS = ("net_rate_in", "net_rate_out")
+TRAFFIC_FIELDS = ("net_rate_in", "net_rate_out", "net_burst_in", "net_burst_out", "net_delay", "net_loss")
+_DISTURBING = ("net_delay", "net_loss")
 
 
 def knobs() -> tuple[Knob, ...]:
@@ -26,7 +28,14 @@ def knobs() -> tuple[Knob, ...]:
 
 
 def _support(name: str) -> tuple[str, str]:
+    if name in _DISTURBING:
+        return ("netem", "") if traffic.has_netem() else ("netem", "this kernel has no netem")
     return ("tbf", "") if name in TRAFFIC_FIELDS else files.support(name)
+
+
+def differs_in_traffic(before: Limits, after: Limits) -> bool:
+    """Return whether a change is about network traffic, which no group limits."""
+    return any(getattr(before, name) != getattr(after, name) for name in TRAFFIC_FIELDS)
 
 
 def checked(limits: Limits, volumes: VolumeStore) -> Limits:

@@ -72,6 +72,16 @@ class Launcher:
         with ours:
             return int(_checked(request, ours.recv(1 << 16))["pid"])
 
+    def probe(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Return what is found from inside a container's network (see engine.sandbox.probe).
+
+        Raises:
+            StartFailed: The container has ended.
+            LauncherLost: The launcher died meanwhile.
+        """
+        with self._request({**request, "action": "probe"}) as ours:
+            return _checked(request, ours.recv(1 << 16))
+
     def view(self, request: dict[str, Any]) -> int:
         """Return the descriptor of a root directory (see engine.sandbox.view).
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.containers.isolation import CONTAINER
+from engine.containers.knobs import TRAFFIC_FIELDS
 from engine.containers.records import NETWORKING, Known, Record, Registry
 from engine.errors import Conflict, InvalidArgument
-from engine.linux import rtnetlink, traffic
+from engine.linux import rtnetlink
 from engine.model.container import ContainerSpec
 from engine.model.image import Image
 from engine.model.limits import Limits
@@ -18,7 +19,7 @@ from engine.model.network import Attachment, Network
 from engine.model.value import Value, asdict, replace
 from engine.networks import ports, resolver
 from engine.networks.networks import DEFAULT, DRIVERS, NetworkStore, parent_of
-from engine.sandbox.connect import ADD, DROP, ROUTE
+from engine.sandbox.connect import ADD, DROP, ROUTE, shape
 from engine.store import records
 from engine.store.journal import Journal
 from engine.store.paths import Paths
@@ -226,16 +227,18 @@ class Networking:
             Conflict: It has no network of its own.
             OSError: This kernel refuses.
         """
-        current = self._current(known)
-        bridged = [endpoint for endpoint in current["endpoints"] if endpoint["bridge"]]
+        bridged = [endpoint for endpoint in self._current(known)["endpoints"] if endpoint["bridge"]]
         if not bridged and any(_rates(limits).values()):
             raise Conflict(f"container {known.record.name} has no network of its own that could be limited")
         for endpoint in bridged:
+            shape({**endpoint, "rates": _rates(limits)})
+
+    def keep_limits(self, known: Known, limits: Limits) -> None:
+        """Write down how a running container's traffic is limited, for its monitor; its lock is held."""
+        current = self._current(known)
+        for endpoint in current["endpoints"]:
             endpoint["rates"] = _rates(limits)
         self._write(known, current["endpoints"], current["leases"])
-        for endpoint in bridged:
-            traffic.limit_sending(endpoint["host_interface"], endpoint["rates"]["in"])
-            traffic.limit_receiving(endpoint["host_interface"], endpoint["rates"]["out"], endpoint["shaper"])
 
     def _current(self, known: Known) -> dict[str, Any]:
         """Return the endpoints and leases of a running container."""
@@ -261,8 +264,9 @@ class Networking:
         records.save(self._paths.container(record.id) / "record.json", changed)
 
 
-def _rates(limits: Limits) -> dict[str, int]:
-    return {"in": limits.net_rate_in or 0, "out": limits.net_rate_out or 0}
+def _rates(limits: Limits) -> dict[str, float]:
+    """Return limits as engine.linux.traffic knows them."""
+    return {name.removeprefix("net_").removeprefix("rate_"): getattr(limits, name) or 0 for name in TRAFFIC_FIELDS}
 
 
 class Connections:
@@ -280,19 +284,21 @@ class Connections:
         self._journal = journal
 
     def limit(self, known: Known, before: Limits, after: Limits) -> None:
-        """Have a running container's traffic limited as `after` says, when that is new; its lock is held.
+        """Have a running container's traffic limited as `after` says; its lock is held.
 
         Raises:
             Conflict: It has no network of its own.
             OSError: This kernel refuses; what was in force is again.
         """
-        if _rates(before) == _rates(after):
-            return
         try:
             self._networking.limit(known, after)
         except OSError:
             self._networking.limit(known, before)
             raise
+
+    def keep_limits(self, known: Known, limits: Limits) -> None:
+        """Write down how a running container's traffic is limited, for its monitor; its lock is held."""
+        self._networking.keep_limits(known, limits)
 
     def connect(self, ref: str, attachment: Attachment) -> None:
         """Put a container into one more network, at once when it runs.

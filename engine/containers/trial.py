@@ -24,6 +24,7 @@ class Trial(Value, frozen=True):
         until: The end, in seconds of the clock that counts from boot.
         after: The limits on trial.
         resources: `linux.resources` that revert them.
+        limits_traffic: Whether traffic has to be limited as before.
         attributes: What the journal says of the revert.
         began: When it was made.
     """
@@ -34,6 +35,7 @@ class Trial(Value, frozen=True):
     after: Limits
     resources: dict[str, Any]
     attributes: dict[str, str] = field(default_factory=dict)
+    limits_traffic: bool = False
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def is_of(self, pid: int, pid_start: int) -> bool:

@@ -7,15 +7,15 @@ import pwd
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.containers import trial as trials
 from engine.containers import ulimits as process_limits
 from engine.containers.capacity import shortage
-from engine.containers.knobs import TRAFFIC_FIELDS, checked, disk, knobs
+from engine.containers.knobs import checked, differs_in_traffic, disk, knobs
 from engine.containers.lifecycle import Lifecycle
 from engine.containers.records import Known, Registry, State
-from engine.errors import Conflict, EngineError, InvalidArgument, NotSupported
+from engine.errors import Conflict, EngineError, InvalidArgument
 from engine.linux.cgroup import effective as in_force
 from engine.linux.cgroup.counters import Reader
 from engine.linux.cgroup.cpu import weight_of_shares
@@ -29,6 +29,9 @@ from engine.store import records
 from engine.store.journal import Journal
 from engine.store.paths import Paths
 from engine.volumes.volumes import VolumeStore
+
+if TYPE_CHECKING:
+    from engine.containers.networking import Connections
 
 Wanted = Callable[[Limits], Limits]
 _MOST_CHANGES = 100
@@ -47,14 +50,14 @@ class Tuning:
 
     def __init__(
         self, paths: Paths, journal: Journal, registry: Registry, lifecycle: Lifecycle, volumes: VolumeStore,
-        limit_traffic: Callable[[Known, Limits, Limits], None],
+        connections: Callable[[], Connections],
     ) -> None:  # fmt: skip
         self._paths = paths
         self._journal = journal
         self._registry = registry
         self._lifecycle = lifecycle
         self._volumes = volumes
-        self._limit_traffic = limit_traffic
+        self._connections = connections
 
     def disk(self, name: str) -> str:
         """Return the disk that a path, a device, or a volume's name stands for.
@@ -133,6 +136,7 @@ class Tuning:
         trial = self._registry.trial(known)
         if trial and known.state and trial.is_over() and not known.state.has_monitor:
             _group(known.state).apply(trial.resources)
+            self._limit_traffic(known, trial.after, known.record.limits)
             trials.drop(self._paths.running(container_id))
             self._journal.append("container", "update", container_id, known.record.name, **trial.attributes)
         return known
@@ -180,9 +184,16 @@ class Tuning:
             self._limit_traffic(known, after, before)
             raise
 
+    def _limit_traffic(self, known: Known, before: Limits, after: Limits) -> None:
+        """Look for networks only when a limit of traffic changes."""
+        if differs_in_traffic(before, after):
+            self._connections().limit(known, before, after)
+
     def _keep(self, plan: _Plan, how: str, why: str = "") -> None:
         """Store what is in force for the next start, and remember the change."""
         container_id = plan.known.record.id
+        if plan.known.state and differs_in_traffic(plan.known.record.limits, plan.after):
+            self._connections().keep_limits(plan.known, plan.after)
         records.save(self._paths.container(container_id) / "record.json", replace(plan.known.record, limits=plan.after))
         self._keep_config(container_id, plan.after)
         trials.drop(self._paths.running(container_id))
@@ -231,8 +242,6 @@ class Tuning:
             if plan.known.state is None or not plan.known.state.has_monitor:
                 name = plan.known.record.name
                 raise Conflict(f"container {name} cannot have a change on trial: no monitor is there to revert it")
-            if set(changed_fields(plan.before, plan.after)) & set(TRAFFIC_FIELDS):
-                raise NotSupported("a rate of traffic cannot be on trial: change it for good, and undo takes it back")
         earlier = [(plan, self._registry.trial(plan.known)) for plan in plans]
         try:
             for plan in plans:
@@ -257,6 +266,7 @@ class Tuning:
             plan.after,
             _difference(_group(state), plan.after, confirmed),
             texts,
+            differs_in_traffic(plan.after, confirmed),
         )
         trials.save(self._paths.running(plan.known.record.id), trial)
 
@@ -281,6 +291,7 @@ class Tuning:
             if not trial:
                 raise Conflict(f"container {known.record.name} has no change on trial")
             plan = _Plan(known, known.record.limits, trial.after)
+            self._limit_traffic(known, plan.before, plan.after)  # it may have been connected to more networks meanwhile
             self._keep(plan, "confirm")
         return LimitsChanged(container_id, plan.before, plan.after)
 

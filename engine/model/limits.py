@@ -50,6 +50,9 @@ class Limits(Value, frozen=True):
         blkio_weight_devices: Relative I/O weights, per device.
         net_rate_in: Bytes per second that reach the container, from each of its networks.
         net_rate_out: Bytes per second that leave it, into each of its networks.
+        net_burst_in, net_burst_out: Bytes that may go at once before the rate holds.
+        net_delay: Microseconds that each packet it sends waits.
+        net_loss: Percent of the packets it sends that are lost, above 0 and at most 100.
         device_read_bps: Bytes per second read, per device.
         device_write_bps: Bytes per second written, per device.
         device_read_iops: Reads per second, per device.
@@ -81,6 +84,10 @@ class Limits(Value, frozen=True):
     blkio_weight_devices: tuple[DeviceRate, ...] = ()
     net_rate_in: int | None = None
     net_rate_out: int | None = None
+    net_burst_in: int | None = None
+    net_burst_out: int | None = None
+    net_delay: int | None = None
+    net_loss: float | None = None
     device_read_bps: tuple[DeviceRate, ...] = ()
     device_write_bps: tuple[DeviceRate, ...] = ()
     device_read_iops: tuple[DeviceRate, ...] = ()

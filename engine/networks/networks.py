@@ -16,7 +16,7 @@ from engine.errors import Conflict, InvalidArgument, NotFound
 from engine.linux import files, rtnetlink
 from engine.model.network import Attachment, Endpoint, InForce, Network
 from engine.model.value import replace
-from engine.networks import addresses
+from engine.networks import addresses, live_rules
 from engine.networks.firewall import Firewall
 from engine.store import records
 from engine.store.journal import Journal
@@ -87,6 +87,17 @@ class NetworkStore:
             "Containers": members, "Options": {**({"com.docker.network.bridge.name": network.bridge} if network.bridge else {}), **network.options},
             "Labels": network.labels,
         }  # fmt: skip
+
+    def nft_rules(self, ref: str) -> tuple[str, ...]:
+        """Return the lines of the rules in force that concern a network and its containers; see engine.networks.live_rules.
+
+        Raises:
+            NotFound: There is no such network.
+        """
+        network = self.get(ref)
+        return (
+            live_rules.concerning(self.firewall.listing(), network.bridge, (network.subnet,)) if network.bridge else ()
+        )
 
     def create(
         self, name: str, *, driver: str = "bridge", subnet: str = "", gateway: str = "", ip_range: str = "", internal: bool = False,

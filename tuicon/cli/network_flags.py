@@ -38,6 +38,19 @@ def disconnect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("container", metavar="CONTAINER")
 
 
+def reach(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of network reach."""
+    add_flag(parser, "--json", help="print JSON")
+    parser.add_argument("container", metavar="CONTAINER")
+    parser.add_argument("target", metavar="TARGET[:PORT]", help="a container, host, an address or a name")
+
+
+def rules(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of network rules."""
+    add_flag(parser, "--json", help="print JSON")
+    parser.add_argument("network", metavar="NETWORK")
+
+
 def add_attachment(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say what a container asks of a network."""
     parser.add_argument("--ip", default="", metavar="ADDRESS", help="its IPv4 address in the network")

@@ -344,6 +344,8 @@ _GROUPS: dict[str, tuple[str, dict[str, tuple[str, Add]]]] = {
         "rm": ("remove networks", _names_only), "prune": ("remove networks that no running container uses", _forced),
         "connect": ("put a container into one more network", network_flags.connect),
         "disconnect": ("take a container out of a network", network_flags.disconnect),
+        "reach": ("show how far packets get from a container, and where they stop", network_flags.reach),
+        "rules": ("show the nftables rules that concern a network", network_flags.rules),
     }),
     "volume": ("work with volumes", {
         "ls": ("list volumes", _listing), "inspect": _OTHER_VERBS["inspect"], "create": ("make a volume", _volume_create),
