@@ -249,7 +249,8 @@ def _networks(container: Container) -> dict[str, Any]:
     found: dict[str, Any] = {
         endpoint.network: {
             "IPAddress": endpoint.address, "IPPrefixLen": endpoint.prefix_length, "Gateway": endpoint.gateway,
-            "MacAddress": endpoint.mac, "Aliases": [*endpoint.aliases] or None,
+            "MacAddress": endpoint.mac, "Aliases": [*endpoint.aliases] or None, "GlobalIPv6Address": endpoint.address6,
+            "GlobalIPv6PrefixLen": endpoint.prefix_length6, "IPv6Gateway": endpoint.gateway6,
         } for endpoint in container.endpoints
     }  # fmt: skip
     return found or {container.spec.network: {"IPAddress": "", "IPPrefixLen": 0, "Gateway": "", "MacAddress": ""}}

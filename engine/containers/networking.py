@@ -18,7 +18,8 @@ from engine.model.limits import Limits
 from engine.model.network import Attachment, Network
 from engine.model.value import Value, asdict, replace
 from engine.networks import ports, resolver
-from engine.networks.networks import DEFAULT, DRIVERS, NetworkStore, parent_of
+from engine.networks.drivers import DRIVERS, parent_of
+from engine.networks.networks import DEFAULT, NetworkStore
 from engine.sandbox.connect import ADD, DROP, ROUTE, shape
 from engine.store import records
 from engine.store.journal import Journal
@@ -137,11 +138,12 @@ class Networking:
         """Lease an address; return the endpoint, the leases and the network."""
         taken = {endpoint["interface"] for endpoint in others}
         interface = next(name for number in range(len(taken) + 1) if (name := f"eth{number}") not in taken)
-        endpoint, network, lease = self._networks.prepare(attachment, record.id, interface)
+        endpoint, network, held = self._networks.prepare(attachment, record.id, interface)
         routes = bool(endpoint.gateway) and not any(other["routes"] for other in others)
-        described = {**asdict(endpoint), "bridge": network.bridge, "mtu": network.mtu, **parent_of(network), "routes": routes,
+        routes6 = bool(endpoint.gateway6) and not any(other.get("routes6") for other in others)
+        described = {**asdict(endpoint), "bridge": network.bridge, "mtu": network.mtu, **parent_of(network), "routes": routes, "routes6": routes6,
             "shaper": self._networks.shaper(record.id, interface), "rates": _rates(record.limits)}  # fmt: skip
-        leases = [str(lease)]
+        leases = [str(lease) for lease in held]
         if network.name != DEFAULT:
             names = (record.name, record.id[:12], *attachment.aliases)
             leases.append(str(self._networks.announce(endpoint, record.id, names)))
@@ -207,9 +209,7 @@ class Networking:
         if endpoint.get("reflects"):
             raise Conflict(f"container {known.record.name} publishes ports in network {name}", hint="stop it first")
         left = [item for item in current["endpoints"] if item is not endpoint]
-        heir = next((item for item in left if item["gateway"]), None) if endpoint["routes"] else None
-        if heir:
-            heir["routes"] = True
+        heirs = _heirs(endpoint, left)
         if endpoint["bridge"]:
             rtnetlink.delete_link(endpoint["host_interface"])
         else:
@@ -217,7 +217,7 @@ class Networking:
         rtnetlink.delete_link(endpoint["shaper"])
         self._write(known, left, [path for path in current["leases"] if name not in Path(path).parts])
         self._networks.leave(name, known.record.id)
-        if heir:
+        for heir in heirs:
             ask(self._request(known, heir, ROUTE))
 
     def limit(self, known: Known, limits: Limits) -> None:
@@ -267,6 +267,17 @@ class Networking:
 def _rates(limits: Limits) -> dict[str, float]:
     """Return limits as engine.linux.traffic knows them."""
     return {name.removeprefix("net_").removeprefix("rate_"): getattr(limits, name) or 0 for name in TRAFFIC_FIELDS}
+
+
+def _heirs(endpoint: dict[str, Any], left: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Have others take over the default routes of an endpoint that goes; return each with the route that it got."""
+    found = []
+    for routes, gateway in (("routes", "gateway"), ("routes6", "gateway6")):
+        heir = next((item for item in left if item.get(gateway)), None) if endpoint.get(routes) else None
+        if heir:
+            heir[routes] = True
+            found.append({**heir, "routes": False, "routes6": False, routes: True})
+    return found
 
 
 class Connections:
