@@ -7,7 +7,17 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tuicon.cli import copying, inside_flags, limits, network_flags, registry_flags, scan_flags, spec, tuning_flags
+from tuicon.cli import (
+    copying,
+    inside_flags,
+    limits,
+    network_flags,
+    pressure_flags,
+    registry_flags,
+    scan_flags,
+    spec,
+    tuning_flags,
+)
 from tuicon.cli.failure import Usage
 from tuicon.cli.words import add_flag, add_list
 from tuicon.terminal import DEFAULT_DETACH_KEYS
@@ -282,6 +292,7 @@ _CONTAINER_VERBS: dict[str, tuple[str, Add]] = {
     "export": ("write a container's root file system as a tar archive", copying.add_export),
     "diff": ("list what a container changed in its files", copying.add_diff),
     "advise": ("say which limits would fit, by the history", tuning_flags.advise),
+    "why": ("say why a container ended", pressure_flags.why),
 }
 _IMAGE_VERBS: dict[str, tuple[str, Add]] = {
     "load": ("load images from an archive", _load),
