@@ -316,6 +316,7 @@ _OTHER_VERBS: dict[str, tuple[str, Add]] = {
     "metrics": ("print metrics for Prometheus, or serve them", tuning_flags.metrics),
     "profile": ("give containers the limits of a profile", tuning_flags.profile),
     "autotune": ("move limits by rules", tuning_flags.autotune),
+    "cgroups": ("show the control groups of the whole host", pressure_flags.cgroups),
     "version": ("show versions", _json),
     "info": ("show the host and the engine", _json),
     "demo": ("start or remove three demo containers, or make their image", _demo),
