@@ -39,7 +39,7 @@ _FUNCTIONS = {
     **{verb: ("copying", verb) for verb in _COPYING},
     "metrics": ("metrics", "metrics"), "profile": ("profiles", "profile"), "autotune": ("autotune", "autotune"),
     "advise": ("history", "advise"), "why": ("causes", "why"),
-    "cgroups": ("groups", "cgroups"), "system knobs": ("tuning", "knobs"),
+    "cgroups": ("groups", "cgroups"), "pressure": ("pressure", "show"), "system knobs": ("tuning", "knobs"),
     "completion": ("system", "completion"), "__complete": ("system", "complete"),
 }  # fmt: skip
 _ANYBODY = frozenset({"version", "completion"})

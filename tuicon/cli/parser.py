@@ -317,6 +317,7 @@ _OTHER_VERBS: dict[str, tuple[str, Add]] = {
     "profile": ("give containers the limits of a profile", tuning_flags.profile),
     "autotune": ("move limits by rules", tuning_flags.autotune),
     "cgroups": ("show the control groups of the whole host", pressure_flags.cgroups),
+    "pressure": ("show who waits for what, and who is in the way", pressure_flags.pressure),
     "version": ("show versions", _json),
     "info": ("show the host and the engine", _json),
     "demo": ("start or remove three demo containers, or make their image", _demo),

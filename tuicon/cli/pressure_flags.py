@@ -34,3 +34,9 @@ def cgroups(parser: argparse.ArgumentParser) -> None:
 
 def _over(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--over", type=duration, default=1.0, metavar="TIME", help="how long to look (1s)")
+
+
+def pressure(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `pressure`."""
+    _over(parser)
+    add_flag(parser, "--json", help="print JSON")
