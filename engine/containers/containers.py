@@ -25,6 +25,7 @@ from engine.store.paths import Paths
 
 if TYPE_CHECKING:
     from engine.containers.boot import Boot
+    from engine.containers.causes import Causes
     from engine.containers.check import Check
     from engine.containers.create import Creator
     from engine.containers.history import History
@@ -116,6 +117,13 @@ class Containers(Exchange):
 
         volumes = self._rooms.volumes
         return Tuning(self._paths, self._journal, self._registry, self._lifecycle, volumes, lambda: self.connections)
+
+    @property
+    def causes(self) -> Causes:
+        """Why containers ended."""
+        from engine.containers.causes import Causes
+
+        return Causes(self._journal, self._registry, self.history, self.logs)
 
     @property
     def history(self) -> History:
@@ -280,8 +288,9 @@ class Containers(Exchange):
             "journal": str(self._paths.journal),
         }  # fmt: skip
         self._journal.append(
-            "container", "exec_create", container_id, record.name, execID=exec_id, command=" ".join(spec.command)
-        )
+            "container", "exec_create", container_id, record.name, execID=exec_id, command=" ".join(spec.command),
+            user=spec.user or record.spec.user or "root",
+        )  # fmt: skip
         if spec.detach:
             self._launcher.ask(request)
             return None

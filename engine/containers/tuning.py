@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -26,6 +25,7 @@ from engine.model.limits import Change, Effective, Knob, Limits, LimitsChanged, 
 from engine.model.value import Value, names, replace
 from engine.oci import resources
 from engine.store import records
+from engine.store.actor import actor
 from engine.store.journal import Journal
 from engine.store.paths import Paths
 from engine.volumes.volumes import VolumeStore
@@ -138,7 +138,7 @@ class Tuning:
             _group(known.state).apply(trial.resources)
             self._limit_traffic(known, trial.after, known.record.limits)
             trials.drop(self._paths.running(container_id))
-            self._journal.append("container", "update", container_id, known.record.name, **trial.attributes)
+            self._journal.write("container", "update", container_id, known.record.name, trial.attributes)
         return known
 
     @staticmethod
@@ -214,7 +214,7 @@ class Tuning:
 
     def _remember(self, plan: _Plan, how: str) -> None:
         container_id = plan.known.record.id
-        changes = [*self.changes(container_id), Change(datetime.now(UTC), how, _user(), plan.before, plan.after)]
+        changes = [*self.changes(container_id), Change(datetime.now(UTC), how, actor()["by"], plan.before, plan.after)]
         self._save_changes(container_id, changes)
 
     def _save_changes(self, container_id: str, changes: list[Change]) -> None:
@@ -223,7 +223,7 @@ class Tuning:
     def _journal_change(self, plan: _Plan, how: str, **more: str) -> None:
         self._journal.append(
             "container", "update", plan.known.record.id, plan.known.record.name,
-            **changed_fields(plan.before, plan.after), how=how, by=_user(), **more,
+            **changed_fields(plan.before, plan.after), how=how, **more,
         )  # fmt: skip
 
     def _check_trials(self, plans: list[_Plan]) -> None:
@@ -258,7 +258,7 @@ class Tuning:
     def _begin_trial(self, plan: _Plan, seconds: float) -> None:
         state, confirmed = plan.known.state, plan.known.record.limits
         assert state
-        texts = {**changed_fields(plan.after, confirmed), "how": "revert", "by": _user()}
+        texts = {**changed_fields(plan.after, confirmed), "how": "revert", **actor()}
         trial = trials.Trial(
             state.pid,
             state.pid_start,
@@ -377,7 +377,7 @@ class Tuning:
             records.save(directory / "record.json", replace(known.record, spec=spec))
             process_limits.keep(directory / "config.json", spec.ulimits)
         texts = {limit.name: f"{limit.soft}:{limit.hard}" for limit in wanted}
-        self._journal.append("container", "update", container_id, known.record.name, **texts, by=_user())
+        self._journal.append("container", "update", container_id, known.record.name, **texts)
 
     def reclaim(self, ref: str, size: int) -> int:
         """Have the kernel take back memory that a running container can do without; return the bytes it gave up.
@@ -432,14 +432,6 @@ def _effective(group: Group, after: Limits | None = None) -> Effective:
 def _tighter(own: tuple[Any, str], above: tuple[Any, str]) -> tuple[Any, str]:
     found = [item for item in (own, above) if item[0] is not None]
     return min(found, key=lambda item: item[0]) if found else (None, "")
-
-
-def _user() -> str:
-    """Return who asks, for the history: the user behind sudo, else ours."""
-    try:
-        return os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
 
 
 def changed_fields(before: Limits, after: Limits) -> dict[str, str]:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     Add = Callable[[argparse.ArgumentParser], None]
 
 copying, inside_flags, limits, network_flags = map(Later, ("copying", "inside_flags", "limits", "network_flags"))
-registry_flags, scan_flags, spec, tuning_flags = map(Later, ("registry_flags", "scan_flags", "spec", "tuning_flags"))
+pressure_flags, registry_flags, scan_flags, spec, tuning_flags = map(
+    Later, ("pressure_flags", "registry_flags", "scan_flags", "spec", "tuning_flags")
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -285,6 +287,7 @@ _CONTAINER_VERBS: dict[str, tuple[str, Add]] = {
     "export": ("write a container's root file system as a tar archive", copying.add_export),
     "diff": ("list what a container changed in its files", copying.add_diff),
     "advise": ("say which limits would fit, by the history", tuning_flags.advise),
+    "why": ("say why a container ended", pressure_flags.why),
 }
 _IMAGE_VERBS: dict[str, tuple[str, Add]] = {
     "load": ("load images from an archive", _load),
@@ -308,6 +311,8 @@ _OTHER_VERBS: dict[str, tuple[str, Add]] = {
     "metrics": ("print metrics for Prometheus, or serve them", tuning_flags.metrics),
     "profile": ("give containers the limits of a profile", tuning_flags.profile),
     "autotune": ("move limits by rules", tuning_flags.autotune),
+    "cgroups": ("show the control groups of the whole host", pressure_flags.cgroups),
+    "pressure": ("show who waits for what, and who is in the way", pressure_flags.pressure),
     "version": ("show versions", _json),
     "info": ("show the host and the engine", _json),
     "demo": ("start or remove three demo containers, or make their image", _demo),
