@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -11,9 +10,10 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Label, Static
 
+from engine.model.value import Value, field
 
-@dataclass(frozen=True, slots=True)
-class Login:
+
+class Login(Value, frozen=True):
     """What was typed; the password is in no text of it."""
 
     registry: str

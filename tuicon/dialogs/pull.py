@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.text import Text
@@ -17,6 +16,7 @@ from textual.widgets import Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.errors import EngineError
+from engine.model.value import Value
 
 _PLATFORMS = (
     "linux/amd64", "linux/arm64", "linux/arm/v7", "linux/arm/v6", "linux/386", "linux/ppc64le", "linux/s390x",
@@ -24,16 +24,14 @@ _PLATFORMS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class PullWish:
+class PullWish(Value, frozen=True):
     """What the user wants: a full reference, and a platform or "" for this machine's."""
 
     reference: str
     platform: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class PullAids:
+class PullAids(Value, frozen=True):
     """What the form asks others.
 
     Attributes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -16,6 +15,7 @@ from textual.widgets import Static
 
 from engine.model.limits import Limits
 from engine.model.usage import Usage
+from engine.model.value import Value
 from tuicon.model import tuning
 from tuicon.model.history import History
 from tuicon.model.tuning import Tunable
@@ -27,8 +27,7 @@ _SETTLES = 0.15
 _UNITS = {"cores": "%", "B": "B", "B/s": "B/s", "tasks": ""}
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Value, frozen=True):
     """The container that is retuned."""
 
     container_id: str

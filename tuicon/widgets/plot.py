@@ -8,15 +8,15 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from engine.model.value import Value
 
 Rgb = tuple[int, int, int]
 SMALLEST = (24, 6)
 _lock = threading.Lock()
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
+class Series(Value, frozen=True):
     """Values in time, oldest first, at equal distances; what is not finite is a gap."""
 
     name: str
