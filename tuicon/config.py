@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import dataclass, field
 from pathlib import Path
-
-from engine.model.value import Value, field
 
 _DEFAULT_THEME = "tuicon-dark"
 
 
-class Config(Value, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Config:
     """Settings.
 
     Attributes:

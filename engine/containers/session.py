@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import time
 from pathlib import Path
 
 from engine.errors import Conflict
@@ -67,6 +68,24 @@ class Session:
     def resize(self, rows: int, columns: int) -> None:
         """Set the size of the terminal."""
         self._send(protocol.resize_frame(rows, columns))
+
+    def ask_to_follow(self, timeout: float) -> bytes:
+        """Say that the container's networks have changed; return the monitor's answer.
+
+        Raises:
+            Conflict: It does not answer in time, or has ended.
+        """
+        self._send(protocol.NETWORKS)
+        deadline = time.monotonic() + timeout
+        poll = select.poll()
+        poll.register(self._channel.fileno(), select.POLLIN)
+        while (left := deadline - time.monotonic()) > 0 and poll.poll(left * 1000):
+            frame = self._channel.recv(protocol.LARGEST_FRAME)
+            if frame[:1] == protocol.NETWORKS:
+                return frame[1:]
+            if not frame or frame[:1] == protocol.ENDED:
+                break
+        raise Conflict("the container has ended, or its monitor does not answer")
 
     def _send(self, frame: bytes) -> None:
         try:

@@ -17,6 +17,7 @@ from engine.linux.cgroup import aftermath
 from engine.linux.cgroup import group as cgroups
 from engine.sandbox import connect, protocol, spawn
 from engine.sandbox.external import External
+from engine.sandbox.follow import Follower
 from engine.sandbox.health import HealthChecks
 from engine.sandbox.ports import Ports
 from engine.sandbox.recorder import Recorder
@@ -56,6 +57,8 @@ class Monitor:
         self._resolver = Resolver(self._settings, self._streams)
         self._ports = Ports(self._settings, self._resolver)
         self._recorder = Recorder(self._settings, self._journal)
+        self._follower = Follower(self._settings, self._ports, self._record_ports)
+        self._streams.networks_changed = self._follower.answer
         self._pid = 0
         self._lasted = 0.0
         self._end = (0, False)  # exit code of the last run, and whether it was killed for lack of memory
@@ -92,7 +95,10 @@ class Monitor:
         if self._checks:
             self._checks.begin(self._pid, self._group, self._streams)
         self._recorder.begin(self._group, self._pid)
-        status = self._streams.supervise(self._pid, self._recorder, *([self._checks] if self._checks else []))
+        self._follower.is_running = True
+        timers = (self._recorder, self._follower, *([self._checks] if self._checks else []))
+        status = self._streams.supervise(self._pid, *timers)
+        self._follower.is_running = False
         self._recorder.end()
         if self._checks:
             self._checks.end()
@@ -119,7 +125,7 @@ class Monitor:
         with files.FileLock(str(self._settings["lock"])):
             if not self._is_start_wanted():
                 return False
-            self._look_at_networks()
+            self._follower.look()
             self._policy.count += 1
             self._config["linux"]["resources"] = self._resources_now()
             self._streams.begin_again()
@@ -156,14 +162,6 @@ class Monitor:
     def _is_stopped(self) -> bool:
         """Return whether somebody has asked for the end of the container."""
         return os.path.exists(str(self._settings["stopping"]))
-
-    def _look_at_networks(self) -> None:
-        """Take over what has been connected and disconnected since the start."""
-        try:
-            found: Document = json.loads(files.read_file(str(self._settings["networking"])))
-        except FileNotFoundError:
-            return
-        self._settings["network"]["endpoints"], self._settings["leases"] = found["endpoints"], found["leases"]
 
     def _drop_interfaces(self) -> None:
         """Delete the host's ends of the last run's interfaces, which the kernel may not have got to yet."""
@@ -217,6 +215,9 @@ class Monitor:
             "resolver": self._resolver.redirect,
         }  # fmt: skip
         self._record(state)
+
+    def _record_ports(self) -> None:
+        self._record({**self._state, "ports": self._ports.published, "resolver": self._resolver.redirect})
 
     def _record(self, state: Document) -> None:
         self._state = state
@@ -286,8 +287,7 @@ class Monitor:
     def _leave_networks(self) -> None:
         try:
             self._ports.close()
-            self._look_at_networks()
-            for endpoint in (self._settings.get("network") or {}).get("endpoints") or []:
+            for endpoint in self._follower.look():
                 connect.detach(endpoint)
         except OSError as error:
             self._journal("error", message=_sentence(error))

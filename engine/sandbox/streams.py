@@ -70,7 +70,11 @@ class Client:
 
 
 class Streams:
-    """Moves bytes until the first process has ended and everything it wrote is read."""
+    """Moves bytes until the first process has ended and everything it wrote is read.
+
+    Attributes:
+        networks_changed: Called when somebody says so; returns the answer.
+    """
 
     def __init__(self, settings: Document, session: socket.socket | None) -> None:
         log: Document = settings.get("log") or {}
@@ -86,6 +90,7 @@ class Streams:
         self._clients: dict[int, Client] = {}
         self._others: dict[int, Callable[[], None]] = {}
         self._poll = select.poll()
+        self.networks_changed: Callable[[], bytes] | None = None
         if session is not None:
             self._add_client(session, is_first=True)
 
@@ -293,6 +298,8 @@ class Streams:
             self._write_stdin()
         elif kind == protocol.STDIN_CLOSED and self._terminal < 0:
             self._close_stdin()
+        elif kind == protocol.NETWORKS and self.networks_changed:
+            client.send(protocol.NETWORKS + self.networks_changed())
         elif kind == protocol.RESIZE and self._terminal >= 0:
             rows, columns = protocol.parse_resize(frame)
             if rows and columns:

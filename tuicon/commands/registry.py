@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from engine.model.container import Container
 from engine.model.image import Image
 from engine.model.status import Status
-from engine.model.value import Value
 
 SAFE, DISRUPTIVE, DESTRUCTIVE = "safe", "disruptive", "destructive"
 CONTAINERS, IMAGES, NETWORKS, VOLUMES = "containers", "images", "networks", "volumes"
@@ -39,7 +39,8 @@ class Context(Protocol):
         ...
 
 
-class Command(Value, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Command:
     """Something a user can ask for; the screen has a method `do_<id>`.
 
     Attributes:

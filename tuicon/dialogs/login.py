@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -10,10 +11,9 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Label, Static
 
-from engine.model.value import Value, field
 
-
-class Login(Value, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Login:
     """What was typed; the password is in no text of it."""
 
     registry: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.text import Text
@@ -16,7 +17,6 @@ from textual.widgets import Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.errors import EngineError
-from engine.model.value import Value
 
 _PLATFORMS = (
     "linux/amd64", "linux/arm64", "linux/arm/v7", "linux/arm/v6", "linux/386", "linux/ppc64le", "linux/s390x",
@@ -24,14 +24,16 @@ _PLATFORMS = (
 )  # fmt: skip
 
 
-class PullWish(Value, frozen=True):
+@dataclass(frozen=True, slots=True)
+class PullWish:
     """What the user wants: a full reference, and a platform or "" for this machine's."""
 
     reference: str
     platform: str = ""
 
 
-class PullAids(Value, frozen=True):
+@dataclass(frozen=True, slots=True)
+class PullAids:
     """What the form asks others.
 
     Attributes:

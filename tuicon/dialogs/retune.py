@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -15,7 +16,6 @@ from textual.widgets import Static
 
 from engine.model.limits import Limits
 from engine.model.usage import Usage
-from engine.model.value import Value
 from tuicon.model import tuning
 from tuicon.model.history import History
 from tuicon.model.tuning import Tunable
@@ -27,7 +27,8 @@ _SETTLES = 0.15
 _UNITS = {"cores": "%", "B": "B", "B/s": "B/s", "tasks": ""}
 
 
-class Target(Value, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Target:
     """The container that is retuned."""
 
     container_id: str

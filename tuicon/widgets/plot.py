@@ -8,15 +8,15 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
-
-from engine.model.value import Value
+from dataclasses import dataclass
 
 Rgb = tuple[int, int, int]
 SMALLEST = (24, 6)
 _lock = threading.Lock()
 
 
-class Series(Value, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Series:
     """Values in time, oldest first, at equal distances; what is not finite is a gap."""
 
     name: str

@@ -14,12 +14,12 @@ import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from engine.errors import InvalidArgument, RegistryError
 from engine.linux import files
-from engine.model.value import Value, field
 
 _DOCKER_HUB = "https://index.docker.io/v1/"
 _HELPER_NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -28,7 +28,8 @@ _NOTHING_FOUND = "credentials not found"
 _TOKEN_USER = "<token>"  # noqa: S105 - the protocol's word for "the secret is an identity token"
 
 
-class Credentials(Value, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Credentials:
     """What a registry knows a user by: user and password, or an identity token."""
 
     user: str

@@ -9,13 +9,13 @@ from __future__ import annotations
 import ssl
 import threading
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from engine.errors import InvalidArgument, RegistryError
 from engine.images.registry.config import Endpoint, certificates, is_loopback
-from engine.model.value import Value, field
 
 if TYPE_CHECKING:
     import urllib3
@@ -34,7 +34,8 @@ TRIES = 6
 Body = bytes | IO[bytes] | Iterable[bytes] | None
 
 
-class Answer(Value, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Answer:
     """A whole answer; header names are in lower case."""
 
     status: int
