@@ -6,10 +6,13 @@ import os
 import select
 import socket
 import time
-from pathlib import Path
 
 from engine.errors import Conflict
 from engine.sandbox import protocol
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Session:
@@ -117,17 +120,26 @@ def connect(path: Path) -> Session:
     Raises:
         Conflict: The monitor is not there.
     """
+    return Session(connect_at(str(path.parent), path.name))
+
+
+def connect_at(place: str, name: str) -> socket.socket:
+    """Return a connection to a socket in a directory whose path may be of any length.
+
+    Raises:
+        Conflict: Nobody listens there.
+    """
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     try:
-        directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        directory = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
         channel.close()
         raise Conflict("the container is not running") from None
     try:
-        channel.connect(f"/proc/self/fd/{directory}/{path.name}")
+        channel.connect(f"/proc/self/fd/{directory}/{name}")
     except OSError as error:
         channel.close()
         raise Conflict("the container cannot be attached to: its monitor is gone") from error
     finally:
         os.close(directory)
-    return Session(channel)
+    return channel

@@ -15,7 +15,7 @@ import time
 from engine.linux import files, procfs, rtnetlink
 from engine.linux.cgroup import aftermath
 from engine.linux.cgroup import group as cgroups
-from engine.sandbox import connect, protocol, spawn
+from engine.sandbox import connect, execute, protocol, spawn
 from engine.sandbox.external import External
 from engine.sandbox.follow import Follower
 from engine.sandbox.health import HealthChecks
@@ -75,7 +75,7 @@ class Monitor:
             self._end_failed_start(StartFailure(_sentence(error), number=error.errno or 0))
             return
         self._journal("start", **self._asked_by)
-        self._streams.listen(str(self._settings["attach"]))
+        self._streams.listen(str(self._settings["attach"]), self._run_command)
         self._answer({"ok": True, "pid": self._pid})
         self._live()
         while self._starts_again():
@@ -198,6 +198,28 @@ class Monitor:
         self._record_running()
         self._ports.open()
         spawned.release()
+
+    def _run_command(self, session: socket.socket, text: bytes) -> None:
+        """Have a process of its own run one more command in the container, and reap it when it ends."""
+        try:
+            pid = -1 if not self._pid or self._external or self._group.is_frozen() else os.fork()
+        except OSError:  # the host has no room for one more process now
+            pid = -1
+        if pid < 0:
+            session.send(protocol.REFUSED)
+            return
+        if pid == 0:
+            bundle = os.path.dirname(str(self._settings["exit"]))
+            user = self._config["process"]["user"].get("username")
+            execute.serve(session, text, {**self._settings, **self._state, "bundle": bundle, "user": user})
+        pidfd = os.pidfd_open(pid)
+
+        def reap() -> None:
+            self._streams.unwatch(pidfd)
+            os.close(pidfd)
+            os.waitpid(pid, 0)
+
+        self._streams.watch(pidfd, reap)
 
     def _oci_state(self) -> Document:
         return {"ociVersion": self._config["ociVersion"], "id": self._settings["id"], "status": "created",

@@ -89,6 +89,7 @@ class Streams:
         self._listener: socket.socket | None = None
         self._clients: dict[int, Client] = {}
         self._others: dict[int, Callable[[], None]] = {}
+        self._run_command: Callable[[socket.socket, bytes], None] | None = None
         self._poll = select.poll()
         self.networks_changed: Callable[[], bytes] | None = None
         if session is not None:
@@ -125,8 +126,14 @@ class Streams:
         self._outputs[master] = "stdout"
         self._poll.register(master, select.POLLIN)
 
-    def listen(self, path: str) -> None:
-        """Let sessions attach at a socket that only root can reach."""
+    def listen(self, path: str, run_command: Callable[[socket.socket, bytes], None]) -> None:
+        """Let sessions attach at a socket that only root can reach.
+
+        Args:
+            path: The socket.
+            run_command: Is given the session and the JSON text of a command to run beside the container's own.
+        """
+        self._run_command = run_command
         self._listener = socket.socket(
             socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
         )
@@ -289,10 +296,12 @@ class Streams:
             return
         except OSError:
             frame = b""
-        if not frame:
+        kind = frame[:1]
+        if kind == protocol.COMMAND and self._run_command and not client.is_first:
+            self._run_command(client.channel, frame[1:])
+        if kind in (b"", protocol.COMMAND):
             self._drop(client)
             return
-        kind = frame[:1]
         if kind == protocol.STDIN and self._stdin >= 0 and self._wants_stdin and not self._stdin_closing:
             self._stdin_waiting += frame[1:]
             self._write_stdin()
