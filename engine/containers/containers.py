@@ -75,8 +75,9 @@ class Containers(Exchange):
         from engine.containers.create import Creator
 
         return Creator(
-            self._paths, self._journal, self._registry, self._rooms.images, self._rooms.networks, self._rooms.volumes
-        )
+            self._paths, self._journal, self._registry, self._rooms.images, self._rooms.networks, self._rooms.volumes,
+            self._launcher,
+        )  # fmt: skip
 
     @cached_property
     def _lifecycle(self) -> Lifecycle:

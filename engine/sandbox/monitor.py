@@ -25,6 +25,7 @@ from engine.sandbox.resolver import Resolver
 from engine.sandbox.restart import RestartPolicy
 from engine.sandbox.spawn import StartFailure
 from engine.sandbox.streams import Streams
+from engine.sandbox.volumes import Volumes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Monitor:
         self._external = External(runtime, self._config, self._settings, self._group) if runtime else None
         self._resolver = Resolver(self._settings, self._streams)
         self._ports = Ports(self._settings, self._resolver)
+        self._volumes = Volumes(self._settings.get("volumes") or [])
         self._recorder = Recorder(self._settings, self._journal)
         self._follower = Follower(self._settings, self._ports, self._record_ports)
         self._streams.networks_changed = self._follower.answer
@@ -179,13 +181,14 @@ class Monitor:
         self._group.create()
         if not self._external:
             self._group.apply(self._config["linux"].get("resources") or {})
+        volumes = self._volumes.open()
         has_terminal = bool(self._config["process"].get("terminal"))
         child_streams = None if has_terminal else self._streams.make_pipes()
         try:
             spawned = (
-                self._external.spawn(child_streams)
+                self._external.spawn(child_streams, volumes)
                 if self._external
-                else spawn.spawn(self._config, self._settings, self._group, child_streams)
+                else spawn.spawn(self._config, self._settings, self._group, child_streams, volumes)
             )
         finally:
             if child_streams:
@@ -315,6 +318,7 @@ class Monitor:
             self._journal("error", message=_sentence(error))
 
     def _clean_up(self) -> None:
+        self._volumes.release()
         self._leave_networks()
         leases: list[str] = self._settings.get("leases") or []
         for path in [*leases, *(str(self._settings[name]) for name in ("attach", "stopping", "networking", "state"))]:
@@ -336,6 +340,8 @@ class Monitor:
         _unlink_if_ours(str(self._settings["name_link"]), str(self._settings["id"]))
         volumes: list[str] = self._settings.get("anonymous_volumes") or []
         for number, path in enumerate(volumes):
+            if os.path.exists(f"{path}/shared"):  # another container has it too
+                continue
             try:
                 os.rename(path, f"{trash}.{number}")
             except FileNotFoundError:

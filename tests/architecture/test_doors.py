@@ -40,6 +40,7 @@ TAKE_PATHS = {
     "engine/sandbox/runtime/start.py:*": "the bundle, the runtime's own state and the interpreter, all on the host",
     "engine/sandbox/runtime/state.py:*": "the bundle, the runtime's own state and the interpreter, all on the host",
     "engine/sandbox/sealed.py:read_only_view": "the host's interpreter",
+    "engine/sandbox/volumes.py:*": "the volume's volatile directory, and devices and directories of the host that its driver names; what is in a volume comes by descriptor",
     "engine/sandbox/trees.py:*": "the root file system's own directory, and what engine.linux.inside opened",
     "engine/sandbox/devices.py:_bind_device": "a device of the host, named by the user and checked by its number",
     "engine/sandbox/devices.py:_host_path": "the host's /sys, before the root is entered",
@@ -75,8 +76,7 @@ TAKE_PATHS = {
     "engine/store/drivers/merge.py:open_all": "layer and container directories, named by the engine",
     "engine/volumes/volumes.py:size": "the volume's own directory; what is below comes by descriptor",
     "engine/volumes/volumes.py:copy_up": "the volume's own directory; what is below comes by descriptor",
-    "engine/volumes/volumes.py:_copy_layers": "the volume's own directory; what is below comes by descriptor",
-    "engine/volumes/volumes.py:_remove_whiteouts": "the volume's own directory; what is below comes by descriptor",
+    "engine/volumes/volumes.py:is_empty": "the volume's own directory",
 }  # fmt: skip
 _DESCRIPTORS = {"fd", "source", "destination", "parent", "tree", "directory_fd"}
 _CALLS = set(

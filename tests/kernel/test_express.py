@@ -53,7 +53,10 @@ def monitor_of(engine: Engine, container: Container) -> int:
         asked("sh", "-c", "tty >/dev/null && stty size; echo $TERM", tty=True),
         asked("sh", "-c", "grep -E 'Cap|NoNew|Seccomp:' /proc/self/status"),
         asked(
-            "sh", "-c", "grep -E 'Cap|NoNew|Seccomp:' /proc/self/status; ls -l /proc/self/fd 2>&1 | wc -l", privileged=True
+            "sh",
+            "-c",
+            "grep -E 'Cap|NoNew|Seccomp:' /proc/self/status; ls -l /proc/self/fd 2>&1 | wc -l",
+            privileged=True,
         ),
         asked("sh", "-c", "cat /proc/self/cgroup; ulimit -a; umask; trap"),
         asked("sh", "-c", "kill -9 $$"),
