@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from engine.containers.metrics import Metrics
     from engine.containers.records import Registry
     from engine.containers.system import System
+    from engine.containers.volumes import Volumes
     from engine.images.images import ImageStore
     from engine.images.registry.registries import Registries
     from engine.model.container import Mount
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from engine.model.network import PortMapping
     from engine.networks.networks import NetworkStore
     from engine.store.journal import Journal
-    from engine.volumes.volumes import VolumeStore
 
 
 DEFAULT_ROOT = Path("/var/lib/tuicon")
@@ -131,11 +131,11 @@ class Engine:
         return NetworkStore(self._paths, self._journal, self._registry.is_running, self._registry.in_force)
 
     @cached_property
-    def volumes(self) -> VolumeStore:
+    def volumes(self) -> Volumes:
         """Volumes."""
-        from engine.volumes.volumes import VolumeStore
+        from engine.containers.volumes import Volumes
 
-        return VolumeStore(self._paths, self._journal, self._registry.users_of_volume)
+        return Volumes(self._paths, self._journal, self._registry)
 
     @cached_property
     def events(self) -> Events:

@@ -28,3 +28,64 @@ class Volume:
     options: dict[str, str] = field(default_factory=dict)
     size: int | None = None
     used_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeUse:
+    """A container that mounts a volume.
+
+    Attributes:
+        container: Its name.
+        target: The path in it.
+    """
+
+    container_id: str
+    container: str
+    target: str
+    read_only: bool
+    is_running: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What files occupy.
+
+    Attributes:
+        size: Bytes on the disk, as du counts them: a file with several names once, directories too.
+        files: How many files and directories there are.
+        is_whole: Whether everything was counted.
+    """
+
+    size: int
+    files: int
+    is_whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class VolumePrunePlan:
+    """What a prune takes, each volume with its size, and the bytes on the disk that it frees."""
+
+    volumes: tuple[Volume, ...]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeSnapshot:
+    """The files of a volume as they were.
+
+    Attributes:
+        how: "snapshot" of btrfs, "reflink" for shared extents, or "copy".
+    """
+
+    name: str
+    volume: str
+    created_at: datetime
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cloned:
+    """A new volume with the files of another one; `how` as in a snapshot."""
+
+    volume: Volume
+    how: str

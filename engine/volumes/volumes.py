@@ -7,17 +7,21 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from engine.errors import Conflict, InvalidArgument, NotFound
+from engine.errors import Conflict, InvalidArgument, NotFound, NotSupported
 from engine.linux import files, inside
-from engine.model.volume import Volume
+from engine.model.volume import Volume, VolumePrunePlan
 from engine.store import records
 from engine.store.journal import Journal
 from engine.store.paths import Paths, find
+from engine.volumes import contents
+from engine.volumes.replicate import make_data, opened_directory
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,127}")
 _OPAQUE = "trusted.overlay.opaque"
@@ -60,24 +64,45 @@ class VolumeStore:
         )  # fmt: skip
 
     def inspect(self, name: str) -> dict[str, Any]:
-        """Return a volume in docker's JSON shape, with its size."""
+        """Return a volume in docker's JSON shape; as there, sizes are for `measure` and `disk_usage`."""
         volume = self.get(name)
         return {
             "Name": volume.name, "Driver": volume.driver, "Mountpoint": volume.mountpoint, "Scope": "local",
             "CreatedAt": volume.created_at.isoformat(), "Labels": volume.labels or None, "Options": volume.options or None,
-            "UsageData": {"Size": self.size(name), "RefCount": len(volume.used_by)},
+            "UsageData": {"Size": -1, "RefCount": len(volume.used_by)},
         }  # fmt: skip
 
     def size(self, name: str) -> int:
-        """Return the bytes that a volume's files occupy."""
-        total = 0
-        for _, _, names, fd in os.fwalk(self.get(name).mountpoint):
-            for entry in names:
+        """Return the bytes that a volume's files occupy, 0 for files that are not on this host's disk."""
+        try:
+            with contents.opened(self.get(name)) as root_fd:
+                return contents.measure(root_fd).size
+        except NotSupported:
+            return 0
+
+    @contextmanager
+    def using(self, name: str, *, alone: bool = False) -> Iterator[Volume]:
+        """Hold a volume while its files are worked on: nobody removes or replaces them meanwhile.
+
+        Args:
+            name: The volume.
+            alone: Whether nobody else may hold it.
+
+        Raises:
+            NotFound: There is none.
+            Conflict: Somebody holds it in a way that forbids this.
+        """
+        self.get(name)
+        path = self._paths.lock(f"volume-{name}")
+        try:
+            with files.FileLock(path, blocking=False, shared=not alone):
                 try:
-                    total += os.stat(entry, dir_fd=fd, follow_symlinks=False).st_blocks * 512
-                except FileNotFoundError:
-                    continue
-        return total
+                    yield self.get(name)
+                finally:
+                    if alone and not self._paths.volumes.joinpath(name).exists():
+                        path.unlink(missing_ok=True)
+        except BlockingIOError as error:
+            raise Conflict(f"volume {name} is being worked on by another command") from error
 
     def create(self, name: str = "", *, labels: dict[str, str] | None = None) -> Volume:
         """Make a volume, or return the one that has the name already; an empty name makes an anonymous one.
@@ -98,7 +123,8 @@ class VolumeStore:
                 return self.get(name)
             files.remove_tree(target)
             target.mkdir(mode=0o700)
-            target.joinpath("data").mkdir(mode=0o755)
+            with opened_directory(target) as target_fd:
+                make_data(target_fd, "data")
             volume = Volume(name, "local", str(target / "data"), datetime.now(UTC), anonymous, labels or {})
             records.save(target / "volume.json", volume)
         self._journal.append("volume", "create", name, name)
@@ -112,22 +138,53 @@ class VolumeStore:
             Conflict: A container uses it.
         """
         try:
-            volume = self.get(name)
+            with self.using(name, alone=True) as volume:
+                if volume.used_by:
+                    raise Conflict(f"volume {name} is used by container {self._shown(volume.used_by[0])}")
+                self._paths.discard(self._paths.volumes / name)
         except NotFound:
             if force:
                 return
             raise
-        if volume.used_by:
-            raise Conflict(f"volume {name} is used by container {volume.used_by[0][:12]}")
-        self._paths.discard(self._paths.volumes / name)
         self._journal.append("volume", "destroy", name, name)
 
-    def prune(self) -> tuple[str, ...]:
-        """Remove the anonymous volumes that no container uses; return their names."""
-        gone = tuple(volume.name for volume in self.list() if volume.anonymous and not volume.used_by)
-        for name in gone:
-            self.remove(name, force=True)
-        return gone
+    def _shown(self, container_id: str) -> str:
+        """Return what a container is called in a sentence."""
+        return container_id[:12]
+
+    def plan_prune(
+        self, *, takes_named: bool = False, labels: tuple[str, ...] = (), without_labels: tuple[str, ...] = ()
+    ) -> VolumePrunePlan:
+        """Return the volumes that a prune would remove: those that no container uses, as docker chooses them.
+
+        Args:
+            takes_named: Whether those go whose name the engine did not make up.
+            labels: Take only those with these labels: "name" or "name=value".
+            without_labels: Leave out those with these labels.
+        """
+        chosen = [
+            replace(volume, size=self.size(volume.name))
+            for volume in self.list()
+            if not volume.used_by
+            and (takes_named or volume.anonymous)
+            and all(_has_label(volume, label) for label in labels)
+            and not any(_has_label(volume, label) for label in without_labels)
+        ]
+        return VolumePrunePlan(tuple(chosen), sum(volume.size or 0 for volume in chosen))
+
+    def prune(self, plan: VolumePrunePlan | None = None) -> tuple[str, ...]:
+        """Remove what a plan has, by default the unused anonymous volumes; return the names of those that went.
+
+        One that a container uses by now stays.
+        """
+        gone = []
+        for volume in (plan or self.plan_prune()).volumes:
+            try:
+                self.remove(volume.name)
+            except (NotFound, Conflict):
+                continue
+            gone.append(volume.name)
+        return tuple(gone)
 
     def copy_up(self, name: str, lower_directories: tuple[Path, ...], target: str) -> None:
         """Fill an empty volume with what the image has at its mount point, the first time it is used.
@@ -142,6 +199,16 @@ class VolumeStore:
             return
         _copy_layers(lower_directories, target, data)
         _remove_whiteouts(data)
+
+
+def is_name(text: str) -> bool:
+    """Return whether a text may be a volume's name."""
+    return bool(_NAME.fullmatch(text))
+
+
+def _has_label(volume: Volume, wanted: str) -> bool:
+    name, equals, value = wanted.partition("=")
+    return name in volume.labels and (not equals or volume.labels[name] == value)
 
 
 def _copy_layers(lower_directories: tuple[Path, ...], target: str, data: Path) -> None:

@@ -7,7 +7,17 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tuicon.cli import copying, inside_flags, limits, network_flags, registry_flags, scan_flags, spec, tuning_flags
+from tuicon.cli import (
+    copying,
+    inside_flags,
+    limits,
+    network_flags,
+    registry_flags,
+    scan_flags,
+    spec,
+    tuning_flags,
+    volume_flags,
+)
 from tuicon.cli.failure import Usage
 from tuicon.cli.words import add_flag, add_list
 from tuicon.terminal import DEFAULT_DETACH_KEYS
@@ -226,11 +236,6 @@ def _volume_create(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", default="", metavar="NAME")
 
 
-def _volume_rm(parser: argparse.ArgumentParser) -> None:
-    add_flag(parser, "-f", "--force", help="it is fine when there is none")
-    _names_only(parser)
-
-
 def _forced(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "-f", "--force", help="do not ask")
 
@@ -344,7 +349,7 @@ _GROUPS: dict[str, tuple[str, dict[str, tuple[str, Add]]]] = {
     }),
     "volume": ("work with volumes", {
         "ls": ("list volumes", _listing), "inspect": _OTHER_VERBS["inspect"], "create": ("make a volume", _volume_create),
-        "rm": ("remove volumes", _volume_rm), "prune": ("remove unused anonymous volumes", _forced),
+        **volume_flags.VERBS,
     }),
     "system": ("work with the whole", {
         "info": _OTHER_VERBS["info"], "events": _OTHER_VERBS["events"], "reset": ("remove everything", _forced),

@@ -1,0 +1,88 @@
+"""Flags of the verbs on volumes, and which verbs there are."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tuicon.cli.words import add_flag, add_list
+
+
+def _volume(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("volume", metavar="VOLUME")
+
+
+def _ls(parser: argparse.ArgumentParser) -> None:
+    add_flag(parser, "-q", "--quiet", help="only names")
+    add_list(parser, "-f", "--filter", metavar="KEY=VALUE", help="dangling, driver, label, name: only what fits")
+    parser.add_argument("--format", metavar="TEMPLATE", help="json, table …, or text with {{.Field}}")
+    add_flag(parser, "-s", "--size", help="measure what each occupies on the disk")
+    add_flag(parser, "--json", help="print JSON")
+
+
+def _rm(parser: argparse.ArgumentParser) -> None:
+    add_flag(parser, "-f", "--force", help="it is fine when there is none")
+    parser.add_argument("names", nargs="+", metavar="VOLUME")
+
+
+def _prune(parser: argparse.ArgumentParser) -> None:
+    add_flag(parser, "-a", "--all", help="named volumes too, not only anonymous ones")
+    add_list(parser, "--filter", metavar="KEY=VALUE", help="label=…, label!=…, all=true")
+    add_flag(parser, "-f", "--force", help="do not ask")
+    add_flag(parser, "--dry-run", help="only show what would go, and how much")
+
+
+def _export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="instead of stdout")
+    _volume(parser)
+
+
+def _import(parser: argparse.ArgumentParser) -> None:
+    add_flag(parser, "--replace", help="instead of what is there, not in addition to it")
+    _volume(parser)
+    parser.add_argument("source", nargs="?", default="-", metavar="FILE|-", help="a tar archive; default stdin")
+
+
+def _files(parser: argparse.ArgumentParser) -> None:
+    add_flag(parser, "-s", "--size", help="measure what each directory occupies")
+    add_flag(parser, "--json", help="print JSON")
+    _volume(parser)
+    parser.add_argument("path", nargs="?", default="/", metavar="PATH")
+
+
+def _cat(parser: argparse.ArgumentParser) -> None:
+    _volume(parser)
+    parser.add_argument("path", metavar="PATH")
+
+
+def _cp(parser: argparse.ArgumentParser) -> None:
+    add_flag(parser, "-a", "--archive", help="keep owners when copying to the host")
+    add_flag(parser, "-L", "--follow-link", help="copy what a link leads to instead of the link")
+    add_flag(parser, "-q", "--quiet", help="say nothing when it goes well")
+    parser.add_argument("source", metavar="VOLUME:PATH|PATH|-", help="- reads a tar archive from stdin")
+    parser.add_argument("target", metavar="VOLUME:PATH|PATH|-", help="- writes a tar archive to stdout")
+
+
+def _clone(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--snapshot", default="", metavar="NAME", help="of this snapshot instead of the files now")
+    _volume(parser)
+    parser.add_argument("target", metavar="NEW")
+
+
+def _snapshot(parser: argparse.ArgumentParser) -> None:
+    add_flag(parser, "--json", help="print JSON")
+    parser.add_argument("action", choices=("create", "ls", "restore", "rm"))
+    _volume(parser)
+    parser.add_argument("name", nargs="?", default="", metavar="NAME", help="the snapshot; a new one takes the time")
+
+
+VERBS = {
+    "ls": ("list volumes", _ls), "rm": ("remove volumes", _rm),
+    "prune": ("remove volumes that no container uses, by default anonymous ones", _prune),
+    "export": ("write a volume's files as a tar archive", _export),
+    "import": ("put the files of a tar archive into a volume", _import),
+    "files": ("list files of a volume", _files), "cat": ("print a file of a volume", _cat),
+    "cp": ("copy files into or out of a volume", _cp), "clone": ("make a volume with the files of another", _clone),
+    "snapshot": ("keep a volume's files as they are, list what is kept, bring it back", _snapshot),
+}  # fmt: skip
+"""Verbs of `tuicon volume`, with their help and their flags."""
