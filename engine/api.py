@@ -11,10 +11,10 @@ All methods are synchronous and may be called from any thread; none needs a term
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from engine.store.paths import Paths
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from engine.containers.launch import Launcher
     from engine.containers.metrics import Metrics
     from engine.containers.records import Registry
+    from engine.containers.remote import Way
+    from engine.containers.sync import Wire
     from engine.containers.system import System
     from engine.containers.volumes import Volumes
     from engine.images.images import ImageStore
@@ -228,6 +230,25 @@ def familiar_reference(reference: str) -> tuple[str, str]:
     from engine.oci.reference import familiar
 
     return familiar(reference)
+
+
+def remote_way(shell: Sequence[str], program: Sequence[str]) -> Way:
+    """Return how `volumes.sync` reaches another host.
+
+    Args:
+        shell: The words of a program that is given a host and a command, such as ssh.
+        program: The words that are tuicon there.
+    """
+    from engine.containers.remote import Way
+
+    return Way(tuple(shell) or ("ssh",), tuple(program) or ("tuicon",))
+
+
+def wire(reader: BinaryIO, write: Callable[[bytes], object]) -> Wire:
+    """Return the connection to the other end of a sync for `volumes.serve`."""
+    from engine.containers.sync import Wire
+
+    return Wire(reader, write)
 
 
 def disk_of(path: str) -> str:

@@ -7,18 +7,23 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from engine.containers.records import Registry
 from engine.errors import Conflict, InvalidArgument, NotFound
 from engine.linux import files
 from engine.model.change import Copied
 from engine.model.contents import FileEntry
-from engine.model.volume import Cloned, Measured, Volume, VolumeSnapshot, VolumeUse
+from engine.model.volume import Cloned, Measured, Synced, Volume, VolumeSnapshot, VolumeUse
 from engine.store.journal import Journal
 from engine.store.paths import Paths
 from engine.volumes import contents, snapshot
 from engine.volumes.volumes import VolumeStore, is_name
+
+if TYPE_CHECKING:
+    from engine.containers.remote import Way
+    from engine.containers.sync import Wire
+    from engine.model.volume import Wishes
 
 
 class Volumes(VolumeStore):
@@ -215,6 +220,60 @@ class Volumes(VolumeStore):
             how = snapshot.clone(self._paths, source, new)
         self._journal.append("volume", "create", target, target, source=name)
         return Cloned(self.get(target), how)
+
+    # -- sync --------------------------------------------------------------------------------------
+
+    def sync(self, source: str, target: str, wishes: Wishes, way: Way | None = None) -> Synced:
+        """Bring the files of a volume up to those of another one; only what differs is sent.
+
+        Args:
+            source: A volume, or "HOST:VOLUME" for one on another host.
+            target: The same; at most one of the two is on another host. It is made when it is missing.
+            wishes: How.
+            way: How another host is reached.
+
+        Raises:
+            InvalidArgument: Both are on other hosts, or are the same, or a name is malformed.
+            CopyFailed: Something cannot be read or written, or the other end fails; each file is the old or the new one.
+        """
+        from engine.containers import remote, sync
+
+        there, here = ":" in source, ":" in target
+        if there and here:
+            raise InvalidArgument("at least one of the two volumes must be on this host")
+        if source == target:
+            raise InvalidArgument(f"{source} is both the source and the target")
+        if there or here:
+            with remote.connected(source if there else target, "send" if there else "receive", wishes, way) as wire:
+                return self._end(target if there else source, wire, wishes, receives=there)
+        with (
+            self._held(source, wishes, receives=False) as source_fd,
+            self._held(target, wishes, receives=True) as target_fd,
+        ):
+            return sync.between(source_fd, target_fd, wishes)
+
+    def serve(self, name: str, wire: Wire, wishes: Wishes, *, receives: bool) -> Synced:
+        """Be one end of a sync whose other end is on another host."""
+        from engine.containers.sync import telling
+
+        with telling(wire):
+            return self._end(name, wire, wishes, receives=receives)
+
+    def _end(self, name: str, wire: Wire, wishes: Wishes, *, receives: bool) -> Synced:
+        from engine.containers import sync
+
+        with self._held(name, wishes, receives=receives) as root_fd:
+            return (sync.receive if receives else sync.send)(root_fd, wire, wishes)
+
+    @contextmanager
+    def _held(self, name: str, wishes: Wishes, *, receives: bool) -> Iterator[int]:
+        """Open a volume for a sync; a receiving one is made when it is missing, unless the run is dry."""
+        if receives and not wishes.is_dry:
+            self.create(name)
+        with self.using(name, alone=receives) as volume, contents.opened(volume) as root_fd:
+            yield root_fd
+        if receives and not wishes.is_dry:
+            self._journal.append("volume", "sync", name, name)
 
     @contextmanager
     def _replacing(self, volume: Volume, begins_with: Path | None) -> Iterator[Path]:

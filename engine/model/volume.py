@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from engine.model.change import Change
+
 
 @dataclass(frozen=True, slots=True)
 class Volume:
@@ -89,3 +91,41 @@ class Cloned:
 
     volume: Volume
     how: str
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """What a sync did, or would do.
+
+    Attributes:
+        files: How many the sending end has, directories and links too.
+        sent: How many were sent anew.
+        touched: How many were given other attributes alone.
+        removed: How many names went.
+        size: Bytes of the files that were sent, without holes.
+        changes: The paths, up to 10,000: "A" for added, "C" for changed, "D" for deleted.
+        warnings: Sentences about what was left out.
+    """
+
+    files: int
+    sent: int
+    touched: int
+    removed: int
+    size: int
+    changes: tuple[Change, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """How to sync volumes.
+
+    Attributes:
+        deletes: Whether what only the receiving end has goes.
+        is_dry: Whether nothing is done, and what would be is told.
+        by_content: Whether contents are compared, not only sizes and times.
+    """
+
+    deletes: bool = False
+    is_dry: bool = False
+    by_content: bool = False

@@ -19,7 +19,7 @@ HEAVY_ON_START = {"dataclasses", "typing", "pathlib", "subprocess", "logging", "
 # in "fd" or stands in _DESCRIPTORS, or /proc/self/fd); the functions below take a path, for the reason beside them.
 HANDLE_ROOTS = ("engine/sandbox/", "engine/images/unpack.py", "engine/images/analyse/reading.py", "engine/images/tree.py", "engine/images/packages/",
     "engine/volumes/volumes.py", "engine/volumes/contents.py", "engine/volumes/replicate.py", "engine/containers/top.py", "engine/containers/copy.py", "engine/containers/diff.py",
-    "engine/containers/extract.py", "engine/containers/commit.py", "engine/containers/exchange.py",
+    "engine/containers/extract.py", "engine/containers/sync.py", "engine/containers/commit.py", "engine/containers/exchange.py",
     "engine/linux/owner.py", "engine/store/drivers/")  # fmt: skip
 TAKE_PATHS = {
     "engine/sandbox/init.py:_open_root": "the root file system's own directory, in a mount namespace that is the host's copy",

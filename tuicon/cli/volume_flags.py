@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from tuicon.cli.words import add_flag, add_list
@@ -76,6 +77,34 @@ def _snapshot(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", default="", metavar="NAME", help="the snapshot; a new one takes the time")
 
 
+def _wishes(parser: argparse.ArgumentParser) -> None:
+    add_flag(parser, "--delete", help="remove what the source does not have")
+    add_flag(parser, "-n", "--dry-run", help="only show what would be done")
+    add_flag(parser, "-c", "--checksum", help="compare contents, not only sizes and times")
+
+
+def _sync(parser: argparse.ArgumentParser) -> None:
+    _wishes(parser)
+    add_flag(parser, "-v", "--verbose", help="show each path")
+    add_flag(parser, "--json", help="print JSON")
+    parser.add_argument(
+        "-e",
+        "--rsh",
+        default=os.environ.get("TUICON_RSH", "ssh"),
+        metavar="COMMAND",
+        help="what reaches another host (default ssh)",
+    )
+    parser.add_argument("--remote-tuicon", default="tuicon", metavar="COMMAND", help="what tuicon is called there")
+    parser.add_argument("source", metavar="VOLUME|HOST:VOLUME")
+    parser.add_argument("target", metavar="VOLUME|HOST:VOLUME")
+
+
+def _serve(parser: argparse.ArgumentParser) -> None:
+    _wishes(parser)
+    parser.add_argument("role", choices=("send", "receive"))
+    _volume(parser)
+
+
 VERBS = {
     "ls": ("list volumes", _ls), "rm": ("remove volumes", _rm),
     "prune": ("remove volumes that no container uses, by default anonymous ones", _prune),
@@ -83,6 +112,8 @@ VERBS = {
     "import": ("put the files of a tar archive into a volume", _import),
     "files": ("list files of a volume", _files), "cat": ("print a file of a volume", _cat),
     "cp": ("copy files into or out of a volume", _cp), "clone": ("make a volume with the files of another", _clone),
+    "sync": ("bring a volume's files up to those of another, on another host too", _sync),
+    "serve": ("be the other end of a sync, on stdin and stdout", _serve),
     "snapshot": ("keep a volume's files as they are, list what is kept, bring it back", _snapshot),
 }  # fmt: skip
 """Verbs of `tuicon volume`, with their help and their flags."""

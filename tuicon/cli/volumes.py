@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import stat
 import sys
 from collections.abc import Callable
@@ -11,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import NotSupported
+from engine.model.volume import Wishes
 from tuicon.cli import listing, output
 from tuicon.cli.containers import confirm, each
 from tuicon.cli.copying import place_of, tell
-from tuicon.cli.failure import Usage
+from tuicon.cli.failure import Usage, complain
 from tuicon.cli.inside import print_file
 from tuicon.model import units
 from tuicon.model.text import printable
@@ -200,3 +202,43 @@ def snapshot(engine: Engine, arguments: argparse.Namespace) -> int:
 def _say_how(how: str) -> None:
     if sys.stderr.isatty():
         print(_HOWS[how], file=sys.stderr)
+
+
+def sync(engine: Engine, arguments: argparse.Namespace) -> int:
+    """Tuicon volume sync."""
+    from engine.api import remote_way
+
+    way = remote_way(shlex.split(arguments.rsh), shlex.split(arguments.remote_tuicon))
+    done = engine.volumes.sync(arguments.source, arguments.target, _wishes(arguments), way)
+    for warning in done.warnings:
+        complain(printable(warning))
+    if arguments.json:
+        output.as_json(done, is_ascii=True)
+        return 0
+    if arguments.verbose or arguments.dry_run:
+        for change in done.changes:
+            print(f"{change.kind} {printable(change.path)}")
+    would = "would be " if arguments.dry_run else ""
+    print(
+        f"{done.files} files: {done.sent} {would}sent ({units.size(done.size)}), {done.touched} {would}changed, {done.removed} {would}removed"
+    )
+    return 0
+
+
+def serve(engine: Engine, arguments: argparse.Namespace) -> int:
+    """Tuicon volume serve: what `volume sync` starts on another host."""
+    from engine.api import wire
+
+    engine.volumes.serve(
+        arguments.volume, wire(sys.stdin.buffer, _write_out), _wishes(arguments), receives=arguments.role == "receive"
+    )
+    return 0
+
+
+def _write_out(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def _wishes(arguments: argparse.Namespace) -> Wishes:
+    return Wishes(arguments.delete, arguments.dry_run, arguments.checksum)
