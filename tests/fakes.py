@@ -30,7 +30,7 @@ from engine.model.packages import (
 from engine.model.status import Status
 from engine.model.transfer import HistoryStep, Prunable, PrunePlan
 from engine.model.usage import Counters, Usage
-from engine.model.volume import Volume
+from engine.model.volume import Cloned, Measured, Volume, VolumePrunePlan, VolumeSnapshot, VolumeUse
 from tests.fake_registries import FakeRegistries, some_images, some_steps
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -382,19 +382,115 @@ class FakeNetworks:
 
 
 class FakeVolumes:
-    """Two volumes."""
+    """A volume that is used and one that is not, unless there are more."""
 
-    def list(self) -> tuple[Volume, ...]:
-        return (
+    def __init__(self, backend: FakeBackend) -> None:
+        self._backend = backend
+        self.items = [
             Volume("data", "local", "/x", NOW - timedelta(days=2), used_by=(f"{1:064x}",)),
             Volume("old", "local", "/y", NOW - timedelta(days=9)),
-        )
+        ]
+        self.kept: list[VolumeSnapshot] = []
+
+    def list(self) -> tuple[Volume, ...]:
+        return tuple(self.items)
 
     def inspect(self, name: str) -> dict[str, Any]:
         return {"Name": name, "Driver": "local"}
 
+    def create(self, name: str = "") -> Volume:
+        self._do("volume_create", name)
+        self.items.append(Volume(name or "f" * 64, "local", "/z", NOW, anonymous=not name))
+        return self.items[-1]
+
     def remove(self, name: str) -> None:
-        raise NotFound("volume", name)
+        self._do("volume_remove", name)
+        self.items = [volume for volume in self.items if volume.name != name]
+
+    def uses(self, name: str) -> tuple[VolumeUse, ...]:
+        found = next(volume for volume in self.items if volume.name == name)
+        names = {container.id: container.name for container in self._backend.items}
+        return tuple(VolumeUse(one, names.get(one, one[:12]), "/var/lib/data", False, True) for one in found.used_by)
+
+    def files(self, name: str, path: str = "/") -> tuple[FileEntry, ...]:
+        self._do("volume_files", name, path)
+        return tuple(entry for entry in VOLUME_FILES if entry.path.rpartition("/")[0] == path.rstrip("/"))
+
+    def open(self, name: str, path: str) -> io.BytesIO:
+        self._do("volume_open", name, path)
+        return io.BytesIO(b"listen_addresses = '*'\nmax_connections = 100\n")
+
+    def measure(self, name: str, path: str = "", *, stop: threading.Event | None = None) -> Measured:
+        self._do("measure", name, path)
+        return Measured(48 << 20 if path else {"data": 3 << 30, "old": 120 << 20}.get(name, 4096), 12)
+
+    def copy_out(self, name: str, path: str, target: str) -> Copied:
+        self._do("volume_copy_out", name, path, target)
+        return Copied(3, 4096)
+
+    def export(self, name: str, target: Path) -> Copied:
+        self._do("volume_export", name, str(target))
+        return Copied(12, 1 << 20)
+
+    def import_(self, name: str, source: Path, *, replaces: bool = False) -> Copied:
+        self._do("volume_import", name, str(source), replaces)
+        return Copied(12, 1 << 20)
+
+    def plan_prune(self, *, takes_named: bool = False) -> VolumePrunePlan:
+        chosen = [volume for volume in self.items if not volume.used_by and (takes_named or volume.anonymous)]
+        measured = tuple(replace(volume, size=self.measure(volume.name).size) for volume in chosen)
+        return VolumePrunePlan(measured, sum(volume.size or 0 for volume in measured))
+
+    def prune(self, plan: VolumePrunePlan) -> tuple[str, ...]:
+        self._do("volume_prune", *(volume.name for volume in plan.volumes))
+        return tuple(volume.name for volume in plan.volumes)
+
+    def snapshots(self, name: str) -> tuple[VolumeSnapshot, ...]:
+        return tuple(one for one in self.kept if one.volume == name)
+
+    def snapshot(self, name: str, snapshot_name: str = "") -> VolumeSnapshot:
+        self._do("volume_snapshot", name, snapshot_name)
+        self.kept.append(VolumeSnapshot(snapshot_name or "20261126-120000.000", name, NOW, "reflink"))
+        return self.kept[-1]
+
+    def restore(self, name: str, snapshot_name: str) -> None:
+        self._do("volume_restore", name, snapshot_name)
+
+    def clone(self, name: str, target: str) -> Cloned:
+        self._do("volume_clone", name, target)
+        return Cloned(Volume(target, "local", "/c", NOW), "copy")
+
+    def _do(self, *call: Any) -> None:
+        self._backend.calls.append(call)
+        failure = self._backend.failures.get(call[0])
+        if failure:
+            raise failure
+        self._backend.news.set()
+
+
+def _volume_file(path: str, kind: str, size: int = 0, mode: int = 0o644, link: str = "") -> FileEntry:
+    return FileEntry(path, kind, size, 0, mode, 999, 999, int(NOW.timestamp()) - size, link, Change.UNCHANGED, 0)
+
+
+VOLUME_FILES = (
+    _volume_file("/base", "d", mode=0o700), _volume_file("/base/1", "d", mode=0o700), _volume_file("/base/1/112", "-", 8192, 0o600),
+    _volume_file("/pg_wal", "d", mode=0o700), _volume_file("/PG_VERSION", "-", 3, 0o600),
+    _volume_file("/postgresql.conf", "-", 30694, 0o600), _volume_file("/postmaster.pid", "-", 36, 0o600),
+    _volume_file("/current", "l", 6, 0o777, "base/1"), _volume_file("/\x1b[31mred", "-", 5),
+)  # fmt: skip
+
+
+def with_volumes() -> FakeBackend:
+    """Return a backend with volumes of all kinds."""
+    backend = eight()
+    backend.volumes.items = [
+        Volume("data", "local", "/var/lib/tuicon/volumes/data/data", NOW - timedelta(days=2), labels={"team": "shop", "tier": "db"}, used_by=(f"{1:064x}", f"{2:064x}")),
+        Volume("media", "local", "/var/lib/tuicon/volumes/media/data", NOW - timedelta(days=40), options={"size": "10G"}, used_by=(f"{3:064x}",)),
+        Volume("old", "local", "/var/lib/tuicon/volumes/old/data", NOW - timedelta(days=9)),
+        Volume("3f" * 32, "local", "/var/lib/tuicon/volumes/3f/data", NOW - timedelta(hours=5), anonymous=True),
+    ]  # fmt: skip
+    backend.volumes.kept = [VolumeSnapshot("before-upgrade", "data", NOW - timedelta(hours=3), "reflink")]
+    return backend
 
 
 class FakeEvents:
@@ -451,7 +547,7 @@ class FakeBackend:
         self.images = FakeImages(self)
         self.registries = FakeRegistries(self)
         self.networks = FakeNetworks()
-        self.volumes = FakeVolumes()
+        self.volumes = FakeVolumes(self)
         self.events = FakeEvents(self)
         self.system = FakeSystem(self)
 

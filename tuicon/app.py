@@ -17,6 +17,7 @@ from tuicon import locations, themes
 from tuicon.backend import Backend
 from tuicon.commands.browsing import BROWSING
 from tuicon.commands.registry import BY_ID, COMMANDS, Command
+from tuicon.commands.volumes import FILES
 from tuicon.dialogs.retune import Retune
 from tuicon.feed import Feed
 from tuicon.messages import SnapshotTaken
@@ -63,7 +64,7 @@ class Console(App[int]):
         super().__init__()
         self.backend = backend
         self.config = config or settings.load(
-            locations.config_directory(), set(BY_ID) | {command.id for command in BROWSING}
+            locations.config_directory(), set(BY_ID) | {command.id for command in (*BROWSING, *FILES)}
         )
         self.main = MainScreen(backend, self.config.keys)
         self.feed = Feed(backend, self._deliver)

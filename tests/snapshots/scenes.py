@@ -13,7 +13,7 @@ from textual.pilot import Pilot
 from textual.widgets import ContentSwitcher, Input
 
 from engine.model.transfer import Phase
-from tests.fakes import NOW, FakeBackend, a_usage, eight, with_images
+from tests.fakes import NOW, FakeBackend, a_usage, eight, with_images, with_volumes
 from tuicon.app import Console
 from tuicon.config import Config
 from tuicon.messages import SnapshotTaken
@@ -192,6 +192,11 @@ SCENES = (
     Scene("search-120", (120, 36), keys=("2", "f", *"nginx", "enter", "enter"), backend=with_images),
     Scene("prune-80", (80, 24), keys=("2", "D", "a"), backend=with_images),
     Scene("run-80", (80, 24), keys=("2", "n"), backend=with_images),
+    Scene("volumes-160", (160, 50), keys=("4",), backend=with_volumes),
+    Scene("volumes-80", (80, 24), keys=("4",), backend=with_volumes),
+    Scene("volume-files-120", (120, 30), keys=("4", "enter", "s", "j"), backend=with_volumes),
+    Scene("volume-files-80", (80, 24), keys=("4", "enter", "enter"), backend=with_volumes),
+    Scene("volume-prune-80", (80, 24), keys=("4", "D", "a"), backend=with_volumes),
     Scene("light-120", (120, 40), theme="tuicon-light", tab="graphs"),
 )
 

@@ -194,6 +194,48 @@ COMMANDS: tuple[Command, ...] = (
         in_footer=True,
         anywhere=True,
     ),
+    Command(
+        "volume_files",
+        "files",
+        "Look into the volume: its files, views and copies of them.",
+        "e",
+        SAFE,
+        VOLUMES,
+        _row,
+        in_footer=True,
+    ),
+    Command(
+        "volume_snapshot",
+        "snapshot",
+        "Keep the files of the volume as they are now.",
+        "t",
+        SAFE,
+        VOLUMES,
+        _row,
+        in_footer=True,
+    ),
+    Command("volume_restore", "restore…", "Bring back the files of a snapshot.", "R", DESTRUCTIVE, VOLUMES, _row),
+    Command("volume_clone", "clone…", "Make a volume with the same files.", "c", SAFE, VOLUMES, _row, in_footer=True),
+    Command(
+        "volume_export",
+        "export…",
+        "Write the files of the volume into an archive.",
+        "s",
+        SAFE,
+        VOLUMES,
+        _row,
+        in_footer=True,
+    ),
+    Command("volume_import", "import…", "Put the files of an archive into the volume.", "L", DISRUPTIVE, VOLUMES, _row),
+    Command(
+        "volume_prune",
+        "prune",
+        "Remove volumes that no container uses; shows first what goes.",
+        "D",
+        DESTRUCTIVE,
+        VOLUMES,
+        in_footer=True,
+    ),
     Command("login", "log in", "Log in to a registry.", "l", SAFE, IMAGES, anywhere=True),
     Command("logout", "log out", "Forget the credentials of a registry.", "O", DISRUPTIVE, IMAGES, anywhere=True),
     Command(
@@ -211,7 +253,14 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "copy_out", "copy out…", "Copy a file or directory of the container to this host.", "", SAFE, CONTAINERS, _any
     ),
-    Command("new", "new", "Run a new container, of the image that is selected.", "n", SAFE, _EVERYWHERE),
+    Command(
+        "new",
+        "new",
+        "Run a new container, of the image that is selected; among volumes, make one.",
+        "n",
+        SAFE,
+        _EVERYWHERE,
+    ),
     Command("transfers", "transfers", "Show what is being pulled, pushed, saved and loaded.", "b", SAFE, _EVERYWHERE),
     Command("undo", "undo retune", "Take back the last change of limits.", "u", SAFE, CONTAINERS),
     Command("inspect", "inspect", "Show all that is known of what is selected.", "i", SAFE, _EVERYWHERE, _row),
@@ -234,7 +283,7 @@ COMMANDS: tuple[Command, ...] = (
 BY_ID = {command.id: command for command in COMMANDS}
 MOVES = (
     ("j k ↑ ↓", "move"), ("g G", "first, last"), ("ctrl-d ctrl-u", "half a page"), ("1 2 3 4", "containers, images, networks, volumes"),
-    ("tab shift-tab", "next, previous pane"), ("[ ]", "previous, next tab of the detail"), ("enter", "into the detail, or the image"),
+    ("tab shift-tab", "next, previous pane"), ("[ ]", "previous, next tab of the detail"), ("enter", "into the detail, the image or the volume"),
     ("esc", "back: filter, marks, detail"), ("space", "mark"), ("n N", "next, previous match in a log"), ("w", "wrap long lines"),
     ("T", "time stamps in a log"),
 )  # fmt: skip
@@ -257,5 +306,5 @@ def help_groups(keys: dict[str, str]) -> tuple[tuple[str, tuple[tuple[str, str],
         )
 
     return (
-        ("Containers", lines(CONTAINERS)), ("Images", lines(IMAGES)), ("Everywhere", lines(_EVERYWHERE)), ("Moving", MOVES),
+        ("Containers", lines(CONTAINERS)), ("Images", lines(IMAGES)), ("Volumes", lines(VOLUMES)), ("Everywhere", lines(_EVERYWHERE)), ("Moving", MOVES),
     )  # fmt: skip

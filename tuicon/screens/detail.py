@@ -21,7 +21,7 @@ from engine.model.image import Image
 from engine.model.transfer import HistoryStep
 from engine.model.usage import Usage
 from tuicon.backend import Backend
-from tuicon.model import images, tuning, units
+from tuicon.model import images, tuning, units, volumes
 from tuicon.model.history import History
 from tuicon.model.ports import ports_text
 from tuicon.model.rows import Cell, Column, Row
@@ -36,7 +36,7 @@ TABS = {
     "containers": ("logs", "graphs", "limits", "processes", "inspect"),
     "images": ("info", "history", "usage", "inspect"),
     "networks": ("inspect",),
-    "volumes": ("inspect",),
+    "volumes": ("info", "inspect"),
 }
 _TAIL = 2000
 _PROCESS_COLUMNS = (
@@ -57,6 +57,7 @@ class Detail(Vertical):
     Detail #limits { padding: 1 2; }
     """
     tab: reactive[str] = reactive("logs")
+    volume_sizes: reactive[volumes.Sizes] = reactive({}, init=False)
 
     def __init__(self, backend: Backend, history: History) -> None:
         super().__init__(id="detail")
@@ -112,6 +113,11 @@ class Detail(Vertical):
         """Show the tab."""
         if self.is_mounted:
             self._show_tabs()
+            self._refresh_tab()
+
+    def watch_volume_sizes(self) -> None:
+        """Show what was measured."""
+        if self._pane == "volumes":
             self._refresh_tab()
 
     def _show_tabs(self) -> None:
@@ -239,6 +245,8 @@ class Detail(Vertical):
             self._load_inspect(self._pane, self._key)
         elif self._pane == "images":
             self._show_image(self._image)
+        elif self._pane == "volumes":
+            self._load_volume(self._key)
         elif self._pane == "containers":
             container = self._snapshot.container(self._key)
             if container is not None:
@@ -290,6 +298,22 @@ class Detail(Vertical):
         self._show_image(self._image)
 
     @work(thread=True, exclusive=True, group="detail", exit_on_error=False)
+    def _load_volume(self, key: str) -> None:
+        volume = next((volume for volume in self._snapshot.volumes if volume.name == key), None)
+        if volume is None:
+            return
+        try:
+            uses, snapshots = self._backend.volumes.uses(key), self._backend.volumes.snapshots(key)
+        except (EngineError, OSError):
+            return  # it has gone
+        text = volumes.info_text(volume, uses, snapshots, self.volume_sizes.get(key), self._snapshot.taken_at)
+        self.app.call_from_thread(self._show_text, "info", key, text)
+
+    def _show_text(self, view: str, key: str, text: str) -> None:
+        if key == self._key:
+            self.query_one(f"#{view}", DocumentView).show_text(key, text)
+
+    @work(thread=True, exclusive=True, group="detail", exit_on_error=False)
     def _load_inspect(self, pane: str, key: str) -> None:
         rooms: dict[str, Any] = {
             "containers": self._backend.containers, "images": self._backend.images, "networks": self._backend.networks,
@@ -299,11 +323,7 @@ class Detail(Vertical):
             text = json.dumps(rooms[pane].inspect(key), indent=2, ensure_ascii=False, default=str)
         except (EngineError, OSError) as error:
             text = str(error)
-        self.app.call_from_thread(self._show_inspect, key, text)
-
-    def _show_inspect(self, key: str, text: str) -> None:
-        if key == self._key:
-            self.query_one("#inspect", DocumentView).show_text(key, text)
+        self.app.call_from_thread(self._show_text, "inspect", key, text)
 
 
 def _read_logs(backend: Backend, container_id: str, stop: threading.Event, into: deque[LogEntry]) -> None:

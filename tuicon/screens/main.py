@@ -21,13 +21,13 @@ from tuicon.commands.registry import BY_ID, COMMANDS, Command, help_groups
 from tuicon.dialogs.ask import Confirm, Help
 from tuicon.dialogs.retune import Retune, Target
 from tuicon.messages import OperationFailed, OperationFinished, SnapshotTaken
-from tuicon.model import images, rows, tuning, units
+from tuicon.model import images, rows, tuning, units, volumes
 from tuicon.model.history import History
 from tuicon.model.rows import Column, Row
 from tuicon.model.snapshot import Snapshot
 from tuicon.model.transfers import ending
 from tuicon.screens.detail import Detail
-from tuicon.screens.image_actions import ImageActions
+from tuicon.screens.volume_actions import VolumeActions
 from tuicon.widgets.host_bar import HostBar
 from tuicon.widgets.log_view import LogView
 from tuicon.widgets.table import RecordTable
@@ -36,7 +36,7 @@ from tuicon.widgets.transfer_strip import TransferStrip
 PANES = ("containers", "images", "networks", "volumes")
 
 
-class MainScreen(ImageActions):
+class MainScreen(VolumeActions):
     """Owns the snapshot, the filter and the selection; binds them down, turns commands into operations."""
 
     CSS_PATH = "main.tcss"
@@ -163,11 +163,19 @@ class MainScreen(ImageActions):
         self._fill("containers", columns, rows.container_rows(snapshot, self._history, columns))
         self._fill_images()
         self._fill("networks", rows.NETWORK_COLUMNS, rows.network_rows(snapshot))
-        self._fill("volumes", rows.VOLUME_COLUMNS, rows.volume_rows(snapshot))
+        self.show_volumes()
 
     def _fill_images(self) -> None:
         columns = images.image_columns(self.query_one("#images", RecordTable).size.width or 60)
         self._fill("images", columns, images.image_rows(self.snapshot, columns, self.newer))
+
+    def show_volumes(self) -> None:
+        """Show the list of volumes anew; their sizes too while it is in use."""
+        is_current = self.pane == "volumes"
+        columns = volumes.volume_columns(is_current=is_current)
+        self._fill("volumes", columns, volumes.volume_rows(self.snapshot, self.volume_sizes, is_current=is_current))
+        self.query_one(Detail).volume_sizes = self.volume_sizes
+        self.measure_volumes()
 
     def show_marks(self) -> None:
         """Show anew which images have newer ones."""
@@ -209,8 +217,8 @@ class MainScreen(ImageActions):
 
     def on_record_table_chosen(self, event: RecordTable.Chosen) -> None:
         """Go into the detail, or into the image."""
-        if event.table.id == "images":
-            self.run_command("layers")
+        if event.table.id in ("images", "volumes"):
+            self.run_command("layers" if event.table.id == "images" else "volume_files")
         elif event.table.id in PANES:
             self.query_one(Detail).focus_content()
 
@@ -352,7 +360,7 @@ class MainScreen(ImageActions):
     def do_sort(self) -> None:
         """Sort by the next column."""
         columns = {"containers": rows.container_columns(self.table.size.width), "images": images.image_columns(self.table.size.width),
-            "networks": rows.NETWORK_COLUMNS, "volumes": rows.VOLUME_COLUMNS}[self.pane]  # fmt: skip
+            "networks": rows.NETWORK_COLUMNS, "volumes": volumes.volume_columns(is_current=True)}[self.pane]  # fmt: skip
         ids = ["", *(column.id for column in columns)]
         self.sort_by = ids[(ids.index(self.sort_by) + 1) % len(ids)] if self.sort_by in ids else ""
 
