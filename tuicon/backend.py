@@ -13,7 +13,7 @@ from engine.model.contents import Advice, Extracted, FileEntry, LayerSummary, Wa
 from engine.model.event import Event
 from engine.model.image import Image
 from engine.model.limits import Limits, LimitsChanged
-from engine.model.network import Network
+from engine.model.network import Attachment, Network
 from engine.model.packages import Inventory, ScanResult
 from engine.model.transfer import HistoryStep, PrunePlan, Pulled, Pushed, SearchResult, Update, Watch
 from engine.model.usage import Usage
@@ -42,9 +42,18 @@ class Sampler(Protocol):
     def close(self) -> None: ...
 
 
+class Connections(Protocol):
+    """Containers in networks."""
+
+    def connect(self, ref: str, attachment: Attachment) -> None: ...
+    def disconnect(self, ref: str, network: str) -> None: ...
+
+
 class Containers(Protocol):
     """Containers, as engine.containers.containers.Containers has them."""
 
+    @property
+    def connections(self) -> Connections: ...
     def list(self) -> tuple[Container, ...]: ...
     def get(self, ref: str) -> Container: ...
     def start(self, ref: str) -> Container: ...
@@ -118,8 +127,14 @@ class Registries(Protocol):
 class Networks(Protocol):
     """Networks."""
 
+    def uplink(self) -> str: ...
     def list(self) -> tuple[Network, ...]: ...
     def inspect(self, ref: str) -> dict[str, Any]: ...
+    def nft_rules(self, ref: str) -> tuple[str, ...]: ...
+    def create(
+        self, name: str, *, driver: str = "bridge", subnet: str = "", gateway: str = "", ip_range: str = "",
+        internal: bool = False, labels: dict[str, str] | None = None, options: dict[str, str] | None = None,
+    ) -> Network: ...  # fmt: skip
     def remove(self, ref: str) -> None: ...
 
 
