@@ -21,6 +21,7 @@ from engine.store.paths import Paths
 if TYPE_CHECKING:
     from engine.containers.containers import Containers
     from engine.containers.events import Events
+    from engine.containers.groups import Groups
     from engine.containers.launch import Launcher
     from engine.containers.metrics import Metrics
     from engine.containers.records import Registry
@@ -143,6 +144,13 @@ class Engine:
         from engine.containers.events import Events
 
         return Events(self._paths, self._journal)
+
+    @cached_property
+    def groups(self) -> Groups:
+        """The control groups of the whole host."""
+        from engine.containers.groups import Groups
+
+        return Groups(self._registry)
 
     @cached_property
     def system(self) -> System:

@@ -134,6 +134,7 @@ class Networks(Protocol):
     def create(
         self, name: str, *, driver: str = "bridge", subnet: str = "", gateway: str = "", ip_range: str = "",
         internal: bool = False, labels: dict[str, str] | None = None, options: dict[str, str] | None = None,
+        ipv6: bool = False, subnet6: str = "", gateway6: str = "", ip_range6: str = "",
     ) -> Network: ...  # fmt: skip
     def remove(self, ref: str) -> None: ...
 

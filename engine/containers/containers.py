@@ -5,26 +5,27 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.containers.exchange import Exchange
-from engine.containers.records import Known, Registry
+from engine.containers.records import Registry
 from engine.errors import Conflict, InvalidArgument, NotFound, NotSupported, StoreError
 from engine.model.container import Container, ContainerSpec, ExecSpec, LogEntry, Process, RestartPolicy
 from engine.model.limits import Limits, LimitsChanged
 from engine.model.reach import Reach
 from engine.model.status import Status
 from engine.model.usage import Counters
+from engine.model.value import replace
 from engine.store import records
 from engine.store.journal import Journal
 from engine.store.paths import Paths
 
 if TYPE_CHECKING:
     from engine.containers.boot import Boot
+    from engine.containers.causes import Causes
     from engine.containers.check import Check
     from engine.containers.create import Creator
     from engine.containers.history import History
@@ -115,12 +116,14 @@ class Containers(Exchange):
         from engine.containers.tuning import Tuning
 
         volumes = self._rooms.volumes
-        return Tuning(self._paths, self._journal, self._registry, self._lifecycle, volumes, self._limit_traffic)
+        return Tuning(self._paths, self._journal, self._registry, self._lifecycle, volumes, lambda: self.connections)
 
-    def _limit_traffic(self, known: Known, before: Limits, after: Limits) -> None:
-        """Look for networks only when a rate of traffic changes."""
-        if (before.net_rate_in, before.net_rate_out) != (after.net_rate_in, after.net_rate_out):
-            self.connections.limit(known, before, after)
+    @property
+    def causes(self) -> Causes:
+        """Why containers ended."""
+        from engine.containers.causes import Causes
+
+        return Causes(self._journal, self._registry, self.history, self.logs)
 
     @property
     def history(self) -> History:
@@ -285,8 +288,9 @@ class Containers(Exchange):
             "journal": str(self._paths.journal),
         }  # fmt: skip
         self._journal.append(
-            "container", "exec_create", container_id, record.name, execID=exec_id, command=" ".join(spec.command)
-        )
+            "container", "exec_create", container_id, record.name, execID=exec_id, command=" ".join(spec.command),
+            user=spec.user or record.spec.user or "root",
+        )  # fmt: skip
         if spec.detach:
             self._launcher.ask(request)
             return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from engine.linux.cgroup.devices import block_device
 from engine.model.container import ContainerSpec
 from engine.model.health import HealthCheck
 from engine.model.image import Image
+from engine.model.value import asdict, replace
 from engine.networks import resolver
 from engine.networks.networks import NetworkStore
 from engine.oci import resources, runtime_config
@@ -205,7 +205,8 @@ class Creator:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
         uids, gids, ids_lease = self._identifiers.mappings(spec.userns, record.id)
         attached = self._networking.prepare(record, image)
-        addresses = tuple(str(item["address"]) for item in attached.settings["endpoints"])
+        addresses = tuple(str(item[name]) for item in attached.settings["endpoints"]
+            for name in ("address", "address6") if item[name])  # fmt: skip
         hostname = self._hostname(record)
         owner = (uids[0]["hostID"], gids[0]["hostID"]) if uids else (0, 0)
         resolver_of = attached.settings.get("resolver")

@@ -93,7 +93,8 @@ def document(
         "Limits": {"EffectiveCpus": limits.effective_cpus, "CpuBurst": limits.cpu_burst, "CpuIdle": limits.cpu_idle,
             "MemoryHigh": limits.memory_high, "MemoryMin": limits.memory_min, "OomGroup": limits.oom_group,
             "Hugepages": {page.size: page.limit for page in limits.hugepages}, "CgroupConf": dict(limits.unified),
-            "NetRateIn": limits.net_rate_in, "NetRateOut": limits.net_rate_out},
+            "NetRateIn": limits.net_rate_in, "NetRateOut": limits.net_rate_out, "NetBurstIn": limits.net_burst_in,
+            "NetBurstOut": limits.net_burst_out, "NetDelay": limits.net_delay, "NetLoss": limits.net_loss},
     }  # fmt: skip
 
 
@@ -248,7 +249,8 @@ def _networks(container: Container) -> dict[str, Any]:
     found: dict[str, Any] = {
         endpoint.network: {
             "IPAddress": endpoint.address, "IPPrefixLen": endpoint.prefix_length, "Gateway": endpoint.gateway,
-            "MacAddress": endpoint.mac, "Aliases": [*endpoint.aliases] or None,
+            "MacAddress": endpoint.mac, "Aliases": [*endpoint.aliases] or None, "GlobalIPv6Address": endpoint.address6,
+            "GlobalIPv6PrefixLen": endpoint.prefix_length6, "IPv6Gateway": endpoint.gateway6,
         } for endpoint in container.endpoints
     }  # fmt: skip
     return found or {container.spec.network: {"IPAddress": "", "IPPrefixLen": 0, "Gateway": "", "MacAddress": ""}}

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.containers.isolation import CONTAINER
+from engine.containers.knobs import TRAFFIC_FIELDS
 from engine.containers.records import NETWORKING, Known, Record, Registry
 from engine.errors import Conflict, InvalidArgument
-from engine.linux import rtnetlink, traffic
+from engine.linux import rtnetlink
 from engine.model.container import ContainerSpec
 from engine.model.image import Image
 from engine.model.limits import Limits
 from engine.model.network import Attachment, Network
+from engine.model.value import Value, asdict, replace
 from engine.networks import ports, resolver
-from engine.networks.networks import DEFAULT, DRIVERS, NetworkStore, parent_of
-from engine.sandbox.connect import ADD, DROP, ROUTE
+from engine.networks.drivers import DRIVERS, parent_of
+from engine.networks.networks import DEFAULT, NetworkStore
+from engine.sandbox.connect import ADD, DROP, ROUTE, shape
 from engine.store import records
 from engine.store.journal import Journal
 from engine.store.paths import Paths
@@ -31,8 +33,7 @@ _ALONE = ("host", "none")
 Ask = Callable[[dict[str, Any]], object]
 
 
-@dataclass(frozen=True, slots=True)
-class Attached:
+class Attached(Value, frozen=True):
     """What a monitor needs to know of networks.
 
     Attributes:
@@ -137,11 +138,12 @@ class Networking:
         """Lease an address; return the endpoint, the leases and the network."""
         taken = {endpoint["interface"] for endpoint in others}
         interface = next(name for number in range(len(taken) + 1) if (name := f"eth{number}") not in taken)
-        endpoint, network, lease = self._networks.prepare(attachment, record.id, interface)
+        endpoint, network, held = self._networks.prepare(attachment, record.id, interface)
         routes = bool(endpoint.gateway) and not any(other["routes"] for other in others)
-        described = {**asdict(endpoint), "bridge": network.bridge, "mtu": network.mtu, **parent_of(network), "routes": routes,
+        routes6 = bool(endpoint.gateway6) and not any(other.get("routes6") for other in others)
+        described = {**asdict(endpoint), "bridge": network.bridge, "mtu": network.mtu, **parent_of(network), "routes": routes, "routes6": routes6,
             "shaper": self._networks.shaper(record.id, interface), "rates": _rates(record.limits)}  # fmt: skip
-        leases = [str(lease)]
+        leases = [str(lease) for lease in held]
         if network.name != DEFAULT:
             names = (record.name, record.id[:12], *attachment.aliases)
             leases.append(str(self._networks.announce(endpoint, record.id, names)))
@@ -207,9 +209,7 @@ class Networking:
         if endpoint.get("reflects"):
             raise Conflict(f"container {known.record.name} publishes ports in network {name}", hint="stop it first")
         left = [item for item in current["endpoints"] if item is not endpoint]
-        heir = next((item for item in left if item["gateway"]), None) if endpoint["routes"] else None
-        if heir:
-            heir["routes"] = True
+        heirs = _heirs(endpoint, left)
         if endpoint["bridge"]:
             rtnetlink.delete_link(endpoint["host_interface"])
         else:
@@ -217,7 +217,7 @@ class Networking:
         rtnetlink.delete_link(endpoint["shaper"])
         self._write(known, left, [path for path in current["leases"] if name not in Path(path).parts])
         self._networks.leave(name, known.record.id)
-        if heir:
+        for heir in heirs:
             ask(self._request(known, heir, ROUTE))
 
     def limit(self, known: Known, limits: Limits) -> None:
@@ -227,16 +227,18 @@ class Networking:
             Conflict: It has no network of its own.
             OSError: This kernel refuses.
         """
-        current = self._current(known)
-        bridged = [endpoint for endpoint in current["endpoints"] if endpoint["bridge"]]
+        bridged = [endpoint for endpoint in self._current(known)["endpoints"] if endpoint["bridge"]]
         if not bridged and any(_rates(limits).values()):
             raise Conflict(f"container {known.record.name} has no network of its own that could be limited")
         for endpoint in bridged:
+            shape({**endpoint, "rates": _rates(limits)})
+
+    def keep_limits(self, known: Known, limits: Limits) -> None:
+        """Write down how a running container's traffic is limited, for its monitor; its lock is held."""
+        current = self._current(known)
+        for endpoint in current["endpoints"]:
             endpoint["rates"] = _rates(limits)
         self._write(known, current["endpoints"], current["leases"])
-        for endpoint in bridged:
-            traffic.limit_sending(endpoint["host_interface"], endpoint["rates"]["in"])
-            traffic.limit_receiving(endpoint["host_interface"], endpoint["rates"]["out"], endpoint["shaper"])
 
     def _current(self, known: Known) -> dict[str, Any]:
         """Return the endpoints and leases of a running container."""
@@ -262,8 +264,20 @@ class Networking:
         records.save(self._paths.container(record.id) / "record.json", changed)
 
 
-def _rates(limits: Limits) -> dict[str, int]:
-    return {"in": limits.net_rate_in or 0, "out": limits.net_rate_out or 0}
+def _rates(limits: Limits) -> dict[str, float]:
+    """Return limits as engine.linux.traffic knows them."""
+    return {name.removeprefix("net_").removeprefix("rate_"): getattr(limits, name) or 0 for name in TRAFFIC_FIELDS}
+
+
+def _heirs(endpoint: dict[str, Any], left: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Have others take over the default routes of an endpoint that goes; return each with the route that it got."""
+    found = []
+    for routes, gateway in (("routes", "gateway"), ("routes6", "gateway6")):
+        heir = next((item for item in left if item.get(gateway)), None) if endpoint.get(routes) else None
+        if heir:
+            heir[routes] = True
+            found.append({**heir, "routes": False, "routes6": False, routes: True})
+    return found
 
 
 class Connections:
@@ -281,19 +295,21 @@ class Connections:
         self._journal = journal
 
     def limit(self, known: Known, before: Limits, after: Limits) -> None:
-        """Have a running container's traffic limited as `after` says, when that is new; its lock is held.
+        """Have a running container's traffic limited as `after` says; its lock is held.
 
         Raises:
             Conflict: It has no network of its own.
             OSError: This kernel refuses; what was in force is again.
         """
-        if _rates(before) == _rates(after):
-            return
         try:
             self._networking.limit(known, after)
         except OSError:
             self._networking.limit(known, before)
             raise
+
+    def keep_limits(self, known: Known, limits: Limits) -> None:
+        """Write down how a running container's traffic is limited, for its monitor; its lock is held."""
+        self._networking.keep_limits(known, limits)
 
     def connect(self, ref: str, attachment: Attachment) -> None:
         """Put a container into one more network, at once when it runs.

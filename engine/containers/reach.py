@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import ipaddress
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from engine.linux import files, rtnetlink
 from engine.model.limits import Limits
 from engine.model.network import Network, PublishedPort
 from engine.model.reach import Reach, ReachStep
+from engine.model.value import Value
 from engine.networks.networks import DEFAULT, NetworkStore
 from engine.store.paths import Paths
 
@@ -28,8 +28,7 @@ _MIB = 1 << 20
 HOST = "host"
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
+class _End(Value, frozen=True):
     """A container at one end of the way.
 
     Attributes:
@@ -175,15 +174,13 @@ class _Way:
     @cached_property
     def _known_address(self) -> str:
         """The address that we know without asking for it; empty when there is none."""
-        if self._target == HOST:
+        if self._target == HOST or (self._named and self._named.known.record.spec.network == HOST):
             routed = [item for item in self._source.endpoints if item["routes"]] or list(self._source.endpoints)
             return self._prober.networks.get(routed[0]["network"]).gateway if routed else "127.0.0.1"
         if self._named and self._named.endpoints:
             there = self._named.endpoints
             shared = [item for item in there if item["network"] in self._common]
             return str((shared or there)[0]["address"])
-        if self._named and self._named.known.record.spec.network == "host":
-            return self._prober.networks.get(DEFAULT).gateway
         return self._literal or _in_hosts(self._source.files / "hosts", self._target)
 
     @cached_property
@@ -205,10 +202,16 @@ class _Way:
         state = self._source.known.state
         assert state
         return self._prober.launcher.probe({
-            "pid": state.pid, "pid_start": state.pid_start, "patience": _PATIENCE, "port": self._port,
+            "pid": state.pid, "pid_start": state.pid_start, "patience": self._patience, "port": self._port,
             "interfaces": [item["interface"] for item in self._source.endpoints],
             "name": self._question, "servers": _servers(self._source.files / "resolv.conf"), "address": self._known_address,
         })  # fmt: skip
+
+    @property
+    def _patience(self) -> float:
+        """The seconds to wait for each answer: longer when packets are delayed on purpose."""
+        ends = [self._source, *([self._named] if self._named else [])]
+        return _PATIENCE + sum(self._prober.limits(end).net_delay or 0 for end in ends) / 1_000_000
 
     @cached_property
     def _far_answer(self) -> dict[str, Any]:
@@ -248,9 +251,11 @@ class _Way:
         found = []
         for end, direction in ends:
             limits = self._prober.limits(end)
-            rate = getattr(limits, f"net_rate_{direction}")
-            if rate and end.endpoints:
-                found.append(f"{end.name} is limited to {rate / _MIB:.3g} MiB/s {direction}")
+            rate = getattr(limits, f"net_rate_{direction}") if end.endpoints else None
+            found += [f"{end.name} is limited to {rate / _MIB:.3g} MiB/s {direction}"] if rate else []
+            if direction == "out" and end.endpoints:
+                found += [f"{limits.net_delay / 1000:g} ms delay"] if limits.net_delay else []
+                found += [f"{limits.net_loss:g} % loss"] if limits.net_loss else []
         return ", ".join(found)
 
     @property
@@ -297,13 +302,13 @@ class _Way:
     def _look_at_route(self, name: str) -> ReachStep:
         if not self._source.endpoints and self._source.known.record.spec.network == "none":
             return ReachStep(name, is_ok=False, detail=f"container {self._source.name} has no network")
-        route = self._answer["route"]
+        route = self._answer.get("route") or {"error": "it has no address"}
         if "error" not in route:
             way = f"through the gateway {route['gateway']}" if route["gateway"] else "directly"
             return ReachStep(name, is_ok=True, detail=f"{route['interface']}, {way}")
         internal = [item for item in sorted(self._source.networks) if self._prober.networks.get(item).internal]
         why = f"network {internal[0]} is internal: it has no way out" if internal else route["error"]
-        return ReachStep(name, is_ok=False, detail=f"there is no route to {self.address}: {why}")
+        return ReachStep(name, is_ok=False, detail=f"there is no route to {self.address or self._target}: {why}")
 
     def _look_at_firewall(self, name: str) -> ReachStep:
         blocked, text = self._rule()

@@ -11,12 +11,14 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
+from engine.model.value import Value
 
-@dataclass(frozen=True, slots=True)
-class Link:
+_NO_DUPLICATE_DETECTION = 0x02  # IFA_F_NODAD, uapi linux/if_addr.h
+
+
+class Link(Value, frozen=True):
     """An interface of the host."""
 
     index: int
@@ -44,11 +46,21 @@ def alone() -> Iterator[None]:
         os.close(fd)
 
 
-def ensure_bridge(name: str, address: str, prefix_length: int, mtu: int, mac: str) -> None:
-    """Make a bridge with an address and bring it up; it is fine when it is there already.
+def ensure_bridge(name: str, addresses: list[tuple[str, int]], mtu: int, mac: str) -> None:
+    """Make a bridge with addresses and bring it up; it is fine when it is there already.
 
     Without a hardware address of its own a bridge takes that of a port, and another one when ports come and go: what
-    containers send meanwhile is lost.
+    containers send meanwhile is lost. Its IPv6 address is ours alone, and in use at once: without a port a bridge could
+    not ask whether somebody else has it (RFC 4862, section 5.4).
+
+    Args:
+        name: The bridge.
+        addresses: Each with the length of its prefix.
+        mtu: Of what it forwards.
+        mac: "aa:bb:…".
+
+    Raises:
+        OSError: With the kernel's words.
     """
     with _route() as route:
         found = route.link_lookup(ifname=name)
@@ -60,12 +72,23 @@ def ensure_bridge(name: str, address: str, prefix_length: int, mtu: int, mac: st
                     raise _as_os_error(error, name) from error
             found = route.link_lookup(ifname=name)
         index = found[0]
-        try:
-            route.addr("add", index=index, address=address, prefixlen=prefix_length)
-        except Exception as error:
-            if getattr(error, "code", None) != errno.EEXIST:
-                raise _as_os_error(error, name) from error
+        for address, prefix_length in addresses:
+            flags = {}
+            if ":" in address:
+                _switch_ipv6_on(name)
+                flags = {"flags": _NO_DUPLICATE_DETECTION}
+            try:
+                route.addr("add", index=index, address=address, prefixlen=prefix_length, **flags)
+            except Exception as error:
+                if getattr(error, "code", None) != errno.EEXIST:
+                    raise _as_os_error(error, name) from error
         route.link("set", index=index, state="up")
+
+
+def _switch_ipv6_on(name: str) -> None:
+    """Let an interface have IPv6 addresses, whatever the host's default for new ones is."""
+    with open(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", "w", encoding="ascii") as file:
+        file.write("0")
 
 
 def delete_link(name: str) -> None:
@@ -96,10 +119,18 @@ def links() -> tuple[Link, ...]:
 
 
 def subnets() -> tuple[str, ...]:
-    """Return the IPv4 destinations that the host has routes to, in CIDR form, without the default route."""
+    """Return the destinations that the host has routes to, in CIDR form, without the default routes.
+
+    Those of IPv6 that every interface has, for its neighbours and for multicast, are left out.
+    """
     with _route() as route:
-        found = ((message.get_attr("RTA_DST"), message["dst_len"]) for message in route.get_routes(family=2))
-        return tuple(f"{destination}/{length}" for destination, length in found if destination)
+        messages = [message for family in (2, 10) for message in route.get_routes(family=family)]
+        found = ((message.get_attr("RTA_DST"), message["dst_len"]) for message in messages)
+        return tuple(
+            f"{destination}/{length}"
+            for destination, length in found
+            if destination and not destination.startswith(("fe80:", "ff"))
+        )
 
 
 class _Empty:

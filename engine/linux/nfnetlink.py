@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     """The map's name, the key and the value."""
 
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
-ANY_ADDRESS, ONE_ADDRESS = "ports", "ports_at"
 RESOLVERS = "resolvers"
-MAPS = (ANY_ADDRESS, ONE_ADDRESS, RESOLVERS)
+MAPS = ("ports", "ports_at", "ports6", "ports_at6", RESOLVERS)
+_ANY = ("", "0.0.0.0", "::")  # noqa: S104 - compared
 _NETFILTER = 12
 _INET = 1
 _SUBSYSTEM = 10
@@ -39,12 +39,13 @@ _MOST_AT_ONCE = 400
 
 def port_element(protocol: str, host_ip: str, host_port: int, address: str, port: int) -> Element:
     """Return the element of a port map that leads a port of the host to a container."""
+    family, suffix = (socket.AF_INET6, "6") if ":" in address else (socket.AF_INET, "")
     kind = struct.pack("=B3x", PROTOCOLS[protocol])
     key = kind + struct.pack("!H2x", host_port)
-    value = socket.inet_aton(address) + struct.pack("!H2x", port)
-    if host_ip in ("", "0.0.0.0"):  # noqa: S104 - a comparison
-        return ANY_ADDRESS, key, value
-    return ONE_ADDRESS, socket.inet_aton(host_ip) + key, value
+    value = socket.inet_pton(family, address) + struct.pack("!H2x", port)
+    if host_ip in _ANY:
+        return f"ports{suffix}", key, value
+    return f"ports_at{suffix}", socket.inet_pton(family, host_ip) + key, value
 
 
 def resolver_element(address: str, port: int) -> Element:
@@ -55,7 +56,8 @@ def resolver_element(address: str, port: int) -> Element:
 def address_of(element: Element) -> str:
     """Return the container's address in an element."""
     name, key, value = element
-    return socket.inet_ntoa(key if name == RESOLVERS else value[:4])
+    packed = key if name == RESOLVERS else value[:-4]
+    return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
 
 
 def add(table: str, elements: list[Element], *, instead: list[Element] | None = None) -> None:

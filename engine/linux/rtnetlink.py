@@ -1,7 +1,7 @@
 """The few rtnetlink messages that a container's start needs, written with struct.
 
 pyroute2 (engine.linux.netlink) does everything else; its import alone costs many times what these messages do.
-Sources: rtnetlink(7), netlink(7), uapi linux/if_link.h, linux/veth.h, linux/rtnetlink.h.
+Sources: rtnetlink(7), netlink(7), uapi linux/if_link.h, linux/if_addr.h, linux/veth.h, linux/rtnetlink.h.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _GETROUTE, _GETNEIGH = 26, 30
 _NDA_DST, _NDA_LLADDR = 1, 2
 _NUD_VALID = 0xDE  # reachable, stale, delay, probe, without ARP, permanent
 _SIOCGIFFLAGS, _SIOCGIFADDR = 0x8913, 0x8915
+_NO_DUPLICATE_DETECTION = 0x02
 _SOL_NETLINK, _EXT_ACK, _CAP_ACK = 270, 11, 10
 _ERROR_TEXT = 1
 
@@ -101,14 +102,29 @@ def configure(name: str, address: str, prefix_length: int, gateway: str) -> None
     transact(messages, f"interface {name}")
 
 
+def configure6(name: str, address: str, prefix_length: int, gateway: str) -> None:
+    """Give an interface of this network namespace that is up an IPv6 address, and route through the gateway.
+
+    The address is leased to us, so it is in use at once: duplicate address detection would take a second (RFC 4862, section 5.4).
+    """
+    index = socket.if_nametoindex(name)
+    ifaddrmsg = struct.pack("=BBBBi", socket.AF_INET6, prefix_length, _NO_DUPLICATE_DETECTION, 0, index)
+    packed = attribute(_IFA_LOCAL, socket.inet_pton(socket.AF_INET6, address))
+    messages = [(_NEWADDR, _REQUEST | _ACK | _CREATE | _EXCL, ifaddrmsg + packed)]
+    if gateway:
+        messages.append(_default_route(index, gateway))
+    transact(messages, f"interface {name}")
+
+
 def route_through(name: str, gateway: str) -> None:
-    """Add the default route of this network namespace."""
+    """Add the default route of this network namespace in the gateway's family."""
     transact([_default_route(socket.if_nametoindex(name), gateway)], f"interface {name}")
 
 
 def _default_route(index: int, gateway: str) -> tuple[int, int, bytes]:
-    rtmsg = struct.pack("=BBBBBBBBI", socket.AF_INET, 0, 0, 0, 254, 3, 0, 1, 0)
-    route = attribute(_RTA_GATEWAY, socket.inet_aton(gateway)) + _number(_RTA_OIF, index)
+    family = socket.AF_INET6 if ":" in gateway else socket.AF_INET
+    rtmsg = struct.pack("=BBBBBBBBI", family, 0, 0, 0, 254, 3, 0, 1, 0)
+    route = attribute(_RTA_GATEWAY, socket.inet_pton(family, gateway)) + _number(_RTA_OIF, index)
     return _NEWROUTE, _REQUEST | _ACK | _CREATE | _EXCL, rtmsg + route
 
 

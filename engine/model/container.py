@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from engine.model.health import Health, HealthCheck
 from engine.model.limits import Limits
 from engine.model.network import Attachment, Endpoint, PortMapping, PublishedPort
 from engine.model.status import Status
+from engine.model.value import Value, field
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(Value, frozen=True):
     """A mount that the user asked for.
 
     Attributes:
@@ -30,8 +29,7 @@ class Mount:
     options: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class LogOptions:
+class LogOptions(Value, frozen=True):
     """How output is kept.
 
     Attributes:
@@ -51,8 +49,7 @@ class LogOptions:
     env: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class RestartPolicy:
+class RestartPolicy(Value, frozen=True):
     """When the monitor starts a container again that has ended.
 
     Attributes:
@@ -64,8 +61,7 @@ class RestartPolicy:
     attempts: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Ulimit:
+class Ulimit(Value, frozen=True):
     """A resource limit of each process: "nofile" without RLIMIT_, soft and hard value; -1 is unlimited."""
 
     name: str
@@ -73,8 +69,7 @@ class Ulimit:
     hard: int
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(Value, frozen=True):
     """A device of the host inside the container, or a CDI device ("vendor/class=name") with no target.
 
     Attributes:
@@ -88,8 +83,7 @@ class Device:
     permissions: str = "rwm"
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerSpec:
+class ContainerSpec(Value, frozen=True):
     """What the user asks for; None and () take the image's value.
 
     Attributes:
@@ -187,8 +181,7 @@ class ContainerSpec:
     health: HealthCheck = field(default_factory=HealthCheck)
 
 
-@dataclass(frozen=True, slots=True)
-class Container:
+class Container(Value, frozen=True):
     """What the engine knows of a container at one moment.
 
     Attributes:
@@ -240,8 +233,7 @@ class Container:
         return self.status is Status.RUNNING
 
 
-@dataclass(frozen=True, slots=True)
-class ExecSpec:
+class ExecSpec(Value, frozen=True):
     """A command to run inside a running container.
 
     Attributes:
@@ -260,8 +252,7 @@ class ExecSpec:
     privileged: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(Value, frozen=True):
     """A process of a container.
 
     Attributes:
@@ -282,8 +273,7 @@ class Process:
     started_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class LogEntry:
+class LogEntry(Value, frozen=True):
     """One piece of output, at most one line.
 
     Attributes:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 
+from engine.model.value import Value, field
 
-@dataclass(frozen=True, slots=True)
-class Network:
+
+class Network(Value, frozen=True):
     """A network.
 
     Attributes:
         id: 64 hex digits.
-        driver: "bridge", "host" or "null" (none).
-        subnet: CIDR of a bridge network, else empty.
+        driver: "bridge", "macvlan", "host" or "null" (none).
+        subnet: CIDR of the IPv4 addresses; empty when containers have none of their own.
         gateway: The bridge's own address, else empty.
         bridge: The interface on the host, else empty.
         ip_range: CIDR of the part of the subnet from which addresses are given out; empty for all of it.
         reserved: Addresses that are never given out, by a name for each.
         options: As docker's --opt.
         builtin: Whether the engine made it; those cannot be removed.
+        subnet6, gateway6, ip_range6: The same of IPv6; empty in a network without.
     """
 
     id: str
@@ -36,10 +37,12 @@ class Network:
     ip_range: str = ""
     reserved: dict[str, str] = field(default_factory=dict)
     options: dict[str, str] = field(default_factory=dict)
+    subnet6: str = ""
+    gateway6: str = ""
+    ip_range6: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Attachment:
+class Attachment(Value, frozen=True):
     """What a container asks of a bridge network.
 
     Attributes:
@@ -47,16 +50,17 @@ class Attachment:
         address: An IPv4 address of it; empty for any.
         mac: "aa:bb:…"; empty for one made from the address.
         aliases: More names for the container in the network.
+        address6: An IPv6 address of it; empty for any.
     """
 
     network: str
     address: str = ""
     mac: str = ""
     aliases: tuple[str, ...] = ()
+    address6: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Value, frozen=True):
     """A container's place in a network.
 
     Attributes:
@@ -67,6 +71,7 @@ class Endpoint:
         host_interface: The veth end on the host.
         interface: The end inside the container ("eth0").
         aliases: More names in the network.
+        address6, prefix_length6, gateway6: The same of IPv6; empty in a network without.
     """
 
     network: str
@@ -77,16 +82,18 @@ class Endpoint:
     host_interface: str = ""
     interface: str = ""
     aliases: tuple[str, ...] = ()
+    address6: str = ""
+    prefix_length6: int = 0
+    gateway6: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class PortMapping:
+class PortMapping(Value, frozen=True):
     """A port of a container that is to be reached through the host.
 
     Attributes:
         port: The container's port.
         protocol: "tcp", "udp" or "sctp".
-        host_ip: The host's address; empty for all.
+        host_ip: The host's address; "0.0.0.0" and "::" for all of a family, empty for all.
         first, last: The ports of the host of which one is taken; 0 and 0 leave the choice to the kernel.
     """
 
@@ -97,14 +104,13 @@ class PortMapping:
     last: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class PublishedPort:
+class PublishedPort(Value, frozen=True):
     """A port of the host that leads to a running container.
 
     Attributes:
-        host_ip: The host's address; "0.0.0.0" for all.
+        host_ip: The host's address; "0.0.0.0" for all, and "::" for all of IPv6.
         host_port: The host's port.
-        address: The container's address, and port: its port.
+        address: The container's address, of the same family, and port: its port.
         protocol: "tcp", "udp" or "sctp".
     """
 
@@ -115,8 +121,7 @@ class PublishedPort:
     protocol: str = "tcp"
 
 
-@dataclass(frozen=True, slots=True)
-class InForce:
+class InForce(Value, frozen=True):
     """What leads packets to the containers that run.
 
     Attributes:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from engine.model.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class ReachStep:
+class ReachStep(Value, frozen=True):
     """One hop of the way, or one thing that could stop packets there.
 
     Attributes:
@@ -23,8 +22,7 @@ class ReachStep:
     milliseconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
+class Reach(Value, frozen=True):
     """The way from a container to something else.
 
     Attributes:

@@ -28,13 +28,10 @@ def problems(
         is_running: Whether a container has processes, or is about to have them.
         interfaces: Returns the host's interfaces that containers have, or are about to have.
     """
-    for path in find(paths.networks, "*/leases/*.*.*.*"):
-        try:
-            holder = path.read_text()
-        except FileNotFoundError:
-            continue
+    leases = (lease for directory in find(paths.networks, "*/leases") for lease in addresses.leases(directory))
+    for path, holder in leases:
         # A monitor gives a lease back before it is gone itself, so one that is left now is left for good.
-        if path.suffix != ".tmp" and not is_running(holder) and path.exists():
+        if not is_running(holder) and path.exists():
             text = f"the address {path.name} is leased to container {holder[:12]}, which does not run"
             mend = partial(addresses.reclaim, path, is_running)
             yield Problem(Finding("lease", path.name, text, "give it back"), mend)

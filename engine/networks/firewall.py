@@ -15,6 +15,9 @@ from engine.store.paths import Paths
 
 _INTERFACE = re.compile(r'"(tu[0-9a-z]+)"')
 _CONFIGURATION = Path("/proc/sys/net/ipv4/conf")
+_CONFIGURATION6 = Path("/proc/sys/net/ipv6/conf")
+_ROUTES6 = Path("/proc/net/ipv6_route")
+_FROM_ROUTER = 0x00010000 | 0x00040000  # RTF_DEFAULT | RTF_ADDRCONF, uapi linux/ipv6_route.h
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 _LOOKS, _PAUSE = 20, 0.05
 
@@ -62,6 +65,8 @@ class Firewall:
 
         if _FORWARDING.read_text().strip() != "1":
             _FORWARDING.write_text("1")
+        if any(network.subnet6 and network.bridge and not network.internal for network in networks):
+            _forward_ipv6()
         try:
             nftables.run(ruleset(self.table, tuple(item for item in networks if item.subnet), self._in_force()))
         except nftables.RulesRefused as error:
@@ -153,6 +158,23 @@ class Firewall:
             f"table {table} drops forwarded traffic by policy; containers may have no way out, and published ports no way in"
             for table in drops
         )
+
+
+def _forward_ipv6() -> None:
+    """Have the host forward IPv6, which it does for all its interfaces or for none.
+
+    A host that forwards ignores routers. Where it has its default route from one, it goes on to listen to that
+    (accept_ra is 2), so that it keeps the route (linux/Documentation/networking/ip-sysctl.rst, accept_ra).
+    """
+    switch = _CONFIGURATION6 / "all" / "forwarding"
+    if switch.read_text().strip() == "1":
+        return
+    for line in _ROUTES6.read_text().splitlines():
+        *_, flags, interface = line.split()
+        listens = _CONFIGURATION6 / interface / "accept_ra"
+        if int(flags, 16) & _FROM_ROUTER == _FROM_ROUTER and listens.read_text().strip() == "1":
+            listens.write_text("2")
+    switch.write_text("1")
 
 
 def _elements(wanted: InForce) -> set[tuple[str, bytes, bytes]]:

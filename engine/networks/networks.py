@@ -8,28 +8,28 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from engine.errors import Conflict, InvalidArgument, NotFound
+from engine.errors import Conflict, InvalidArgument, NotFound, NotSupported
 from engine.linux import files, procfs, rtnetlink
 from engine.model.network import Attachment, Endpoint, InForce, Network
-from engine.networks import addresses, live_rules
+from engine.model.value import replace
+from engine.networks import addresses, bridge, drivers, live_rules
+from engine.networks.documents import document
+from engine.networks.drivers import DRIVERS
 from engine.networks.firewall import Firewall
 from engine.store import records
 from engine.store.journal import Journal
 from engine.store.paths import Paths, find
 
 DEFAULT = "bridge"
-DRIVERS = ("bridge", "macvlan")
 _POOL = "10.88.0.0/13"
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 _MAC = re.compile("[0-9a-f][02468ace](:[0-9a-f]{2}){5}", re.IGNORECASE)
 _ALIAS = re.compile("[a-zA-Z0-9_.-]{1,253}")
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-_MTU = ("com.docker.network.driver.mtu", "mtu")
 _BUILTIN = {"host": "host", "none": "null"}
 
 
@@ -71,22 +71,7 @@ class NetworkStore:
     def inspect(self, ref: str) -> dict[str, Any]:
         """Return a network in docker's JSON shape."""
         network = self.get(ref)
-        members = {}
-        for path in self._leases(network.name).glob("*.*.*.*"):
-            address = f"{path.name}/{ipaddress.ip_network(network.subnet).prefixlen}"
-            members[holder := path.read_text()] = {"IPv4Address": address, "MacAddress": addresses.mac_of(path.name)}
-            with contextlib.suppress(FileNotFoundError):
-                _, mac, name, *_ = self.names.joinpath(network.name, holder).read_text().split()
-                members[holder] |= {"Name": name, "MacAddress": mac}
-        config: dict[str, Any] = {"Subnet": network.subnet, "Gateway": network.gateway}
-        config |= {"IPRange": network.ip_range} if network.ip_range else {}
-        config |= {"AuxiliaryAddresses": network.reserved} if network.reserved else {}
-        return {
-            "Name": network.name, "Id": network.id, "Created": network.created_at.isoformat(), "Scope": "local",
-            "Driver": network.driver, "IPAM": {"Driver": "default", "Config": [config] if network.subnet else []}, "Internal": network.internal,
-            "Containers": members, "Options": {**({"com.docker.network.bridge.name": network.bridge} if network.bridge else {}), **network.options},
-            "Labels": network.labels,
-        }  # fmt: skip
+        return document(network, addresses.leases(self._leases(network.name)), self.names / network.name)
 
     def nft_rules(self, ref: str) -> tuple[str, ...]:
         """Return the lines of the rules in force that concern a network and its containers; see engine.networks.live_rules.
@@ -96,13 +81,15 @@ class NetworkStore:
         """
         network = self.get(ref)
         return (
-            live_rules.concerning(self.firewall.listing(), network.bridge, (network.subnet,)) if network.bridge else ()
+            live_rules.concerning(self.firewall.listing(), network.bridge, (network.subnet, network.subnet6))
+            if network.bridge
+            else ()
         )
 
     def create(
         self, name: str, *, driver: str = "bridge", subnet: str = "", gateway: str = "", ip_range: str = "", internal: bool = False,
         reserved: dict[str, str] | None = None, labels: dict[str, str] | None = None,
-        options: dict[str, str] | None = None,
+        options: dict[str, str] | None = None, ipv6: bool = False, subnet6: str = "", gateway6: str = "", ip_range6: str = "",
     ) -> Network:  # fmt: skip
         """Make a network.
 
@@ -116,24 +103,30 @@ class NetworkStore:
             reserved: Addresses that no container gets, each with a name.
             labels: Labels.
             options: As docker's --opt; com.docker.network.driver.mtu is known, and parent and macvlan_mode of a macvlan.
+            ipv6: Whether containers have IPv6 addresses too; an IPv6 subnet says so as well.
+            subnet6: CIDR of those; empty for one that is free.
+            gateway6: The host's address in it; empty for the first.
+            ip_range6: CIDR of the part from which containers get theirs.
 
         Raises:
             InvalidArgument: The name, an address or an option is malformed.
-            Conflict: The name is taken, or the subnet overlaps another network or a route of the host.
+            Conflict: The name is taken, or a subnet overlaps another network or a route of the host.
+            NotSupported: This kernel has no IPv6, or no NAT of it.
         """
         self._paths.prepare()
         if not _NAME.fullmatch(name):
             raise InvalidArgument(f"invalid network name {name!r}: only letters, digits, _ . - after a letter or digit")
         wanted = Network(
             os.urandom(32).hex(), name, driver, datetime.now(UTC), subnet, gateway, self._bridge_name(name) if driver == "bridge" else "",
-            mtu_of(options or {}), internal, labels=labels or {}, ip_range=ip_range, reserved=reserved or {},
-            options=options or {},
+            drivers.mtu_of(options or {}), internal, labels=labels or {}, ip_range=ip_range, reserved=reserved or {},
+            options=options or {}, subnet6=subnet6, gateway6=gateway6, ip_range6=ip_range6,
         )  # fmt: skip
-        _check_driver(wanted)
+        has_ipv6 = ipv6 or bool(subnet6 or gateway6 or ip_range6)
+        drivers.check(wanted, has_ipv6=has_ipv6)
         with files.FileLock(self._paths.lock("networks")):
             if any(name == network.name for network in self.list()):
                 raise Conflict(f"network {name} already exists")
-            network = self._establish(wanted, 24)
+            network = self._establish(wanted, 24, has_ipv6=has_ipv6)
         self._journal.append("network", "create", network.id, name)
         return network
 
@@ -146,13 +139,11 @@ class NetworkStore:
         network = self.get(ref)
         if network.builtin:
             raise Conflict(f"{network.name} is a builtin network and cannot be removed")
-        users = [
-            holder for path in self._leases(network.name).glob("*") if self._is_running(holder := path.read_text())
-        ]
+        users = [holder for _, holder in addresses.leases(self._leases(network.name)) if self._is_running(holder)]
         if users:
             raise Conflict(f"network {network.name} is used by container {users[0][:12]}")
         with files.FileLock(self._paths.lock("networks")):
-            _remove_bridge(network.bridge)
+            bridge.remove(network.bridge)
             self.firewall.apply(tuple(other for other in self.list() if other.id != network.id))
             files.remove_tree(self.names / network.name)
             self._paths.discard(self._paths.networks / network.name)
@@ -183,12 +174,18 @@ class NetworkStore:
             InvalidArgument: It does not have the address, or the hardware address is malformed.
         """
         network = self.get(attachment.network)
-        if (attachment.address or attachment.mac or attachment.aliases) and network.driver not in DRIVERS:
+        if replace(attachment, network="") != Attachment("") and network.driver not in DRIVERS:
             raise InvalidArgument(f"in network {network.name} a container has no address, MAC or alias of its own")
         if attachment.address:
             if not network.subnet:
                 self._ensure(network)
-            addresses.check(self.get(network.name), attachment.address)
+            addresses.space_of(self.get(network.name)).check(attachment.address)
+        if attachment.address6:
+            if not network.subnet6:
+                raise InvalidArgument(
+                    f"network {network.name} has no IPv6 addresses, so none can be {attachment.address6}"
+                )
+            addresses.space_of(network, 6).check(attachment.address6)
         wrong = next((alias for alias in attachment.aliases if not _ALIAS.fullmatch(alias)), None)
         if wrong is not None:
             raise InvalidArgument(f"invalid network alias {wrong!r}: letters, digits, _ . - only")
@@ -197,15 +194,39 @@ class NetworkStore:
                 f"invalid MAC address {attachment.mac!r}: expected six pairs of hex digits, not multicast"
             )
 
-    def prepare(self, attachment: Attachment, container_id: str, interface: str) -> tuple[Endpoint, Network, Path]:
-        """Make a bridge network ready and lease an address; return the endpoint, the network and the lease file.
+    def prepare(
+        self, attachment: Attachment, container_id: str, interface: str
+    ) -> tuple[Endpoint, Network, tuple[Path, ...]]:
+        """Make a network ready and lease addresses; return the endpoint, the network and the lease files.
 
         Raises:
-            Conflict: The address that is asked for is taken, or all are.
+            Conflict: An address that is asked for is taken, or all are.
         """
         self._ensure(self.get(attachment.network))
         network = self.get(attachment.network)
-        directory = self._leases(network.name)
+        address = self._lease(addresses.space_of(network), attachment.address, container_id)
+        endpoint = Endpoint(
+            network=network.name, address=address, prefix_length=ipaddress.ip_network(network.subnet).prefixlen,
+            gateway="" if network.internal else network.gateway, mac=attachment.mac or addresses.mac_of(address),
+            host_interface=f"t{self._mark[:2]}{os.urandom(4).hex()}" if network.bridge else "", interface=interface, aliases=attachment.aliases,
+        )  # fmt: skip
+        held: tuple[Path, ...] = (self._leases(network.name) / address,)
+        if network.subnet6:
+            try:
+                address6 = self._lease(addresses.space_of(network, 6), attachment.address6, container_id)
+            except Conflict:
+                held[0].unlink(missing_ok=True)
+                raise
+            held = (*held, self._leases(network.name) / address6)
+            prefix_length, gateway = ipaddress.ip_network(network.subnet6).prefixlen, network.gateway6
+            endpoint = replace(
+                endpoint, address6=address6, prefix_length6=prefix_length, gateway6="" if network.internal else gateway
+            )
+        return endpoint, network, held
+
+    def _lease(self, space: addresses.Space, asked: str, container_id: str) -> str:
+        """Lease an address of a network: the one that is asked for, or a free one."""
+        directory = self._leases(space.network)
         stale: list[str] = []
 
         def is_in_use(holder: str) -> bool:
@@ -213,25 +234,20 @@ class NetworkStore:
             stale.extend([] if is_running else [holder])
             return is_running
 
-        if attachment.address:
-            address = attachment.address
-            path = addresses.lease_one(directory, network, address, container_id, is_in_use)
+        if asked:
+            address = addresses.lease_one(directory, space.network, space.check(asked), container_id, is_in_use)
         else:
-            address, path = addresses.lease(directory, network, container_id, is_in_use)
+            address = addresses.lease(directory, space, container_id, is_in_use)
         if stale:  # it was killed together with its monitor, and its ports would lead to somebody else
             self.firewall.drop_ports({address})
-        endpoint = Endpoint(
-            network=network.name, address=address, prefix_length=ipaddress.ip_network(network.subnet).prefixlen,
-            gateway="" if network.internal else network.gateway, mac=attachment.mac or addresses.mac_of(address),
-            host_interface=f"t{self._mark[:2]}{os.urandom(4).hex()}" if network.bridge else "", interface=interface, aliases=attachment.aliases,
-        )  # fmt: skip
-        return endpoint, network, path
+        return address
 
     def announce(self, endpoint: Endpoint, container_id: str, names: tuple[str, ...]) -> Path:
         """Let the containers of a network know a container by its names; return the file that does so."""
         directory = self.names / endpoint.network
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        text = " ".join((endpoint.address, endpoint.mac, *dict.fromkeys(names)))
+        found = ",".join(address for address in (endpoint.address, endpoint.address6) if address)
+        text = " ".join((found, endpoint.mac, *dict.fromkeys(names)))
         files.write_atomic(directory / container_id, text.encode())
         return directory / container_id
 
@@ -276,8 +292,8 @@ class NetworkStore:
     def restore(self) -> None:
         """Make the rules what the networks need, and remove bridges of networks that are gone."""
         with files.FileLock(self._paths.lock("networks")):
-            for bridge in self.stale_bridges():
-                _remove_bridge(bridge)
+            for name in self.stale_bridges():
+                bridge.remove(name)
             self.firewall.apply(self.list())
 
     def stale_bridges(self) -> tuple[str, ...]:
@@ -290,7 +306,7 @@ class NetworkStore:
     def reset(self) -> None:
         """Remove all bridges and the nftables table."""
         for network in self.list():
-            _remove_bridge(network.bridge)
+            bridge.remove(network.bridge)
         self.firewall.remove()
 
     def _leases(self, name: str) -> Path:
@@ -332,44 +348,51 @@ class NetworkStore:
             return f"tui{self._mark}" if self._mark else "tuicon0"
         return f"tu{hashlib.sha256((self._mark + name).encode()).hexdigest()[:10]}"
 
-    def _establish(self, wanted: Network, prefix_length: int) -> Network:
+    def _establish(self, wanted: Network, prefix_length: int, *, has_ipv6: bool = False) -> Network:
         """Give a network its addresses, and the host its bridge, before somebody else takes them; the lock is held."""
         from engine.linux import netlink
 
         with netlink.alone():
-            network = self._with_addresses(wanted, prefix_length)
+            network = self._with_addresses(wanted, prefix_length, has_ipv6=has_ipv6)
             self._save(network)
             try:
-                _make_bridge(network) if network.bridge else None
-            except OSError:
+                bridge.make(network) if network.bridge else None
+                if network.subnet6:  # what this kernel cannot do is said now, not when a container starts
+                    self.firewall.apply(self.list())
+            except (OSError, NotSupported):
+                bridge.remove(network.bridge)
                 self._paths.discard(self._paths.networks / network.name)
                 raise
         return network
 
-    def _with_addresses(self, wanted: Network, prefix_length: int) -> Network:
-        """Return a network with its subnet and gateway; the lock is held.
+    def _with_addresses(self, wanted: Network, prefix_length: int, *, has_ipv6: bool) -> Network:
+        """Return a network with its subnets and gateways; the lock is held.
 
         Raises:
-            InvalidArgument: An address is malformed, or not in the subnet.
-            Conflict: The subnet overlaps another one, which is named.
+            InvalidArgument: An address is malformed, or not in its subnet.
+            Conflict: A subnet overlaps another one, which is named.
         """
         from engine.linux import netlink
 
-        shares = wanted.driver != "bridge"  # the subnet of the host's own interface
-        taken = {} if shares else dict.fromkeys(netlink.subnets(), "to which the host has a route")
-        taken |= {network.subnet: f"of network {network.name}" for network in self.list() if network.subnet}
+        taken = {subnet: f"of network {network.name}" for network in self.list()
+            for subnet in (network.subnet, network.subnet6) if subnet}  # fmt: skip
+        if wanted.driver == "bridge":  # others share the subnet of the host's own interface
+            taken = {**taken, **{one: "to which the host has a route" for one in netlink.subnets() if one not in taken}}
         subnet = wanted.subnet or addresses.choose_subnet(_POOL, prefix_length, tuple(taken))
-        whole = addresses.parse_subnet(subnet)
-        for other, what in taken.items():
-            if whole.overlaps(ipaddress.IPv4Network(other, strict=False)):
-                raise Conflict(f"subnet {subnet} overlaps {other}, {what}")
-        gateway = wanted.gateway or str(whole.network_address + 1)
-        if wanted.ip_range and not addresses.parse_subnet(wanted.ip_range).subnet_of(whole):
-            raise InvalidArgument(f"the range {wanted.ip_range} is not in the subnet {subnet}")
-        network = replace(wanted, subnet=str(whole), gateway=gateway)
-        for address in (gateway, *wanted.reserved.values()):
-            addresses.check(replace(network, gateway="", reserved={}), address)
-        return network
+        whole = addresses.checked_subnet(subnet, wanted.ip_range, taken)
+        network = replace(wanted, subnet=str(whole), gateway=wanted.gateway or str(whole.network_address + 1))
+        if has_ipv6:
+            subnet = wanted.subnet6 or addresses.choose_subnet(self._pool6(), 64, tuple(taken))
+            whole = addresses.checked_subnet(subnet, wanted.ip_range6, taken, 6)
+            network = replace(network, subnet6=str(whole), gateway6=wanted.gateway6 or str(whole.network_address + 1))
+        return addresses.checked(network)
+
+    def _pool6(self) -> str:
+        """Return the private IPv6 networks of this state root on this host."""
+        identity = Path("/etc/machine-id")
+        return addresses.private_pool(
+            f"{identity.read_text() if identity.exists() else os.uname().nodename}{self._mark}"
+        )
 
     def _ensure(self, network: Network) -> None:
         """Have the bridge and the rules; when they are there this costs two stats."""
@@ -379,67 +402,5 @@ class NetworkStore:
             current = self._load(network.name)
             if current is None:
                 current = self._establish(replace(network, created_at=datetime.now(UTC)), 16)
-            _make_bridge(current)
+            bridge.make(current)
             self.firewall.apply(self.list())
-
-
-def mtu_of(options: dict[str, str]) -> int:
-    """Return the MTU that a network's options ask for.
-
-    Raises:
-        InvalidArgument: It is no number that a bridge can have.
-    """
-    text = next((options[name] for name in _MTU if name in options), "1500")
-    if not text.isascii() or not text.isdigit() or not 68 <= int(text) <= 65535:
-        raise InvalidArgument(f"invalid MTU {text!r}: a number from 68 to 65535")
-    return int(text)
-
-
-def parent_of(network: Network) -> dict[str, str]:
-    """Return what an endpoint needs to know of the interface that a macvlan network is on; nothing for a bridge."""
-    if network.driver != "macvlan":
-        return {}
-    return {"parent": network.options["parent"], "mode": network.options.get("macvlan_mode", "bridge")}
-
-
-def _check_driver(network: Network) -> None:
-    """Check the driver and its options.
-
-    Raises:
-        InvalidArgument: There is no such driver, or it lacks what it needs.
-    """
-    if network.driver not in DRIVERS:
-        raise InvalidArgument(f"unknown network driver {network.driver!r}: {', '.join(DRIVERS)}")
-    if network.driver == "bridge":
-        return
-    parent, mode = network.options.get("parent", ""), network.options.get("macvlan_mode", "bridge")
-    if not parent or "/" in parent or not Path("/sys/class/net", parent).exists():
-        raise InvalidArgument(
-            f"the host has no interface {parent!r} for network {network.name}: name it with -o parent="
-        )
-    if mode not in rtnetlink.MACVLAN_MODES:
-        raise InvalidArgument(f"invalid macvlan mode {mode!r}: {', '.join(rtnetlink.MACVLAN_MODES)}")
-    if not network.subnet:
-        raise InvalidArgument(f"network {network.name} needs the subnet of {parent}: --subnet")
-
-
-def _make_bridge(network: Network) -> None:
-    from engine.linux import netlink
-
-    prefix = ipaddress.ip_network(network.subnet).prefixlen
-    netlink.ensure_bridge(network.bridge, network.gateway, prefix, network.mtu, addresses.mac_of(network.gateway))
-    switch = Path("/proc/sys/net/ipv6/conf", network.bridge, "accept_ra")
-    if switch.exists():
-        switch.write_text("0")  # else a container could be the host's router (CVE-2020-13401)
-
-
-def _remove_bridge(name: str) -> None:
-    """Remove a bridge with the interfaces on it, which may outlive their containers for a moment."""
-    directory = Path("/sys/class/net", name)
-    if not name or not directory.exists():
-        return
-    from engine.linux import netlink
-
-    for port in directory.glob("brif/*"):
-        netlink.delete_link(port.name)
-    netlink.delete_link(name)

@@ -66,12 +66,12 @@ def _address(text: str, address: str) -> str:
     if not address:
         return ""
     try:
-        found = ipaddress.ip_address(address.removeprefix("[").removesuffix("]"))
+        found = ipaddress.ip_address(address[1:-1] if address[0] + address[-1] == "[]" else address)
     except ValueError:
         raise InvalidArgument(f"invalid port {text!r}: {address} is no address") from None
-    if found.version != 4:
-        raise InvalidArgument(f"invalid port {text!r}: this version of tuicon publishes ports on IPv4 addresses only")
-    return "" if found.is_unspecified else str(found)
+    if found.version == 6 and (not address.startswith("[") or "%" in address):
+        raise InvalidArgument(f"invalid port {text!r}: an IPv6 address stands in brackets, without a zone")
+    return str(found)
 
 
 def exposed(mappings: Iterable[PortMapping], exposes: Iterable[str]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from engine.model.network import InForce, Network, PublishedPort
 
 _PROTOCOLS = "{ tcp, udp, sctp }"
-_ANY = "0.0.0.0"  # noqa: S104 - not bound, but compared
+_ANY, _ANY6 = "0.0.0.0", "::"  # noqa: S104 - not bound, but compared
 
 
 def ruleset(table: str, networks: tuple[Network, ...], in_force: InForce | None = None) -> str:
@@ -18,6 +18,7 @@ def ruleset(table: str, networks: tuple[Network, ...], in_force: InForce | None 
     element of a map; what was sent to it is let in from everywhere, with the sender's address. Only the host's
     loopback, and neighbours that go the way around the host, come with the bridge's address, since the answers must
     take the same way back. A container asks its own resolver for names. A bridge may route loopback addresses for that, so no container may send to them.
+    The kernel routes no packet from ::1 to another interface, so what is sent there is left to whoever holds the port.
 
     Args:
         table: The table's name.
@@ -44,25 +45,31 @@ def ruleset(table: str, networks: tuple[Network, ...], in_force: InForce | None 
             forward.append(f"iifname {name} accept")
             masquerade.append(f"ip saddr {network.subnet} oifname != {name} masquerade")
             masquerade.append(f"ip saddr {network.subnet} oifname {name} ct status dnat masquerade")
+        if network.subnet6 and not network.internal:
+            masquerade.append(f"ip6 saddr {network.subnet6} oifname != {name} masquerade")
+            masquerade.append(f"ip6 saddr {network.subnet6} oifname {name} ct status dnat masquerade")
     published = [
         f"meta l4proto {_PROTOCOLS} dnat ip to ip daddr . meta l4proto . th dport map @ports_at",
         f"meta l4proto {_PROTOCOLS} fib daddr type local dnat ip to meta l4proto . th dport map @ports",
     ]
+    has_ipv6 = any(network.subnet6 for network in bridges)
+    if has_ipv6:  # only then, since a kernel without IPv6 would refuse
+        local = "ip6 daddr != ::1 fib daddr type local"
+        published += [
+            f"meta l4proto {_PROTOCOLS} dnat ip6 to ip6 daddr . meta l4proto . th dport map @ports_at6",
+            f"meta l4proto {_PROTOCOLS} {local} dnat ip6 to meta l4proto . th dport map @ports6",
+        ]
     names = (
         [f"iifname {ours} udp dport 53 fib daddr type local redirect to :ip saddr map @resolvers"] if bridges else []
     )
     found, resolvers = (in_force.ports, in_force.resolvers) if in_force else ((), ())
+    old = [port for port in found if ":" not in port.address]
+    new = [port for port in found if ":" in port.address]
     return f"""table inet {table} {{}}
 delete table inet {table}
 table inet {table} {{
-    map ports {{
-        type inet_proto . inet_service : ipv4_addr . inet_service
-{_elements(_port(one) for one in found if one.host_ip == _ANY)}
-    }}
-    map ports_at {{
-        type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service
-{_elements(f"{one.host_ip} . {_port(one)}" for one in found if one.host_ip != _ANY)}
-    }}
+{_port_maps("", "ipv4_addr", _ANY, old)}
+{_port_maps("6", "ipv6_addr", _ANY6, new) if has_ipv6 else ""}
     map resolvers {{
         type ipv4_addr : inet_service
 {_elements(f"{address} : {port}" for address, port in resolvers)}
@@ -89,6 +96,18 @@ table inet {table} {{
     }}
 }}
 """
+
+
+def _port_maps(suffix: str, kind: str, everywhere: str, ports: list[PublishedPort]) -> str:
+    """Return the maps of one family: ports of all addresses of the host, and ports of one address."""
+    return f"""    map ports{suffix} {{
+        type inet_proto . inet_service : {kind} . inet_service
+{_elements(_port(one) for one in ports if one.host_ip == everywhere)}
+    }}
+    map ports_at{suffix} {{
+        type {kind} . inet_proto . inet_service : {kind} . inet_service
+{_elements(f"{one.host_ip} . {_port(one)}" for one in ports if one.host_ip != everywhere)}
+    }}"""
 
 
 def _lines(rules: list[str]) -> str:

@@ -6,13 +6,13 @@ Defaults are docker's: its capabilities, masked and read-only paths, devices and
 from __future__ import annotations
 
 import fnmatch
-from dataclasses import dataclass, field
 from typing import Any
 
 from engine.errors import InvalidArgument, NotSupported
 from engine.linux.capabilities import DEFAULT, NAMES
 from engine.model.container import ContainerSpec, Mount, Ulimit
 from engine.model.image import ImageSettings
+from engine.model.value import Value, field
 from engine.oci.cdi import Edits, hook_of, mount_of
 from engine.oci.devices import standard_nodes
 
@@ -31,8 +31,7 @@ _UNLIMITED = (1 << 64) - 1
 ALL = "ALL"
 
 
-@dataclass(frozen=True, slots=True)
-class Bind:
+class Bind(Value, frozen=True):
     """A directory or file of the host inside the container.
 
     Attributes:
@@ -47,8 +46,7 @@ class Bind:
     is_mapped: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Value, frozen=True):
     """What the config needs to know beyond the specification.
 
     Attributes:

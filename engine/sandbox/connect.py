@@ -31,11 +31,13 @@ def attach(endpoint: Document, pid: int) -> None:
     )  # fmt: skip
     if endpoint.get("reflects"):
         rtnetlink.reflect(str(endpoint["host_interface"]))
-    rates: Document = endpoint.get("rates") or {}
-    if rates.get("in"):
-        traffic.limit_sending(str(endpoint["host_interface"]), int(rates["in"]))
-    if rates.get("out"):
-        traffic.limit_receiving(str(endpoint["host_interface"]), int(rates["out"]), str(endpoint["shaper"]))
+    if any((endpoint.get("rates") or {}).values()):
+        shape(endpoint)
+
+
+def shape(endpoint: Document) -> None:
+    """Limit the traffic of an endpoint as it says."""
+    traffic.shape(str(endpoint["host_interface"]), str(endpoint["shaper"]), endpoint["rates"])
 
 
 def detach(endpoint: Document) -> None:
@@ -45,24 +47,38 @@ def detach(endpoint: Document) -> None:
 
 
 def configure(endpoint: Document) -> None:
-    """Give an endpoint's interface of this network namespace its address, and the default route if that is its."""
-    _refuse_routers(str(endpoint["interface"]))
+    """Give an endpoint's interface of this network namespace its addresses, and the default routes that are its."""
+    interface = str(endpoint["interface"])
+    _switch_off(interface, "accept_ra")  # any neighbour could send router advertisements (CVE-2020-13401)
     rtnetlink.configure(
-        str(endpoint["interface"]), str(endpoint["address"]), int(endpoint["prefix_length"]),
+        interface, str(endpoint["address"]), int(endpoint["prefix_length"]),
         str(endpoint["gateway"]) if endpoint["routes"] else "",
     )  # fmt: skip
+    if endpoint.get("address6"):
+        _switch_off(interface, "disable_ipv6")
+        rtnetlink.configure6(
+            interface, str(endpoint["address6"]), int(endpoint["prefix_length6"]),
+            str(endpoint["gateway6"]) if endpoint["routes6"] else "",
+        )  # fmt: skip
 
 
-def _refuse_routers(interface: str) -> None:
-    """Have an interface ignore router advertisements, which any neighbour could send (CVE-2020-13401)."""
+def _switch_off(interface: str, switch: str) -> None:
+    """Switch something of IPv6 off for an interface."""
     try:
-        fd = os.open(f"/proc/sys/net/ipv6/conf/{interface}/accept_ra", os.O_WRONLY | os.O_CLOEXEC)
+        fd = os.open(f"/proc/sys/net/ipv6/conf/{interface}/{switch}", os.O_WRONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return  # a kernel without IPv6
     try:
         os.write(fd, b"0")
     finally:
         os.close(fd)
+
+
+def _route(endpoint: Document) -> None:
+    """Have the default routes that are an endpoint's by now lead through it."""
+    for is_its, gateway in (("routes", "gateway"), ("routes6", "gateway6")):
+        if endpoint.get(is_its) and endpoint.get(gateway):
+            rtnetlink.route_through(str(endpoint["interface"]), str(endpoint[gateway]))
 
 
 def _change(request: Document) -> None:
@@ -82,7 +98,7 @@ def _change(request: Document) -> None:
         elif what == DROP:
             rtnetlink.delete_link(str(endpoint["interface"]))
         else:
-            rtnetlink.route_through(str(endpoint["interface"]), str(endpoint["gateway"]))
+            _route(endpoint)
     except OSError:
         if what == ADD:
             rtnetlink.delete_link(str(endpoint["interface"]))

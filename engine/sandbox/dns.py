@@ -13,6 +13,7 @@ _TTL = 5
 _HEADER = 12
 _FAMILIES = {(A, 4): socket.AF_INET, (AAAA, 16): socket.AF_INET6}
 _LONGEST_NAME = 253
+_REVERSED_6 = ".ip6.arpa"
 _QUESTION_NAME = b"\xc0\x0c"
 
 
@@ -107,6 +108,17 @@ def encode_name(name: str) -> bytes:
 
 
 def reversed_address(name: str) -> str:
-    """Return the IPv4 address that a name such as 4.3.2.1.in-addr.arpa stands for; empty when it is none."""
+    """Return the address that a name such as 4.3.2.1.in-addr.arpa stands for; empty when it is none.
+
+    That of an IPv6 address has a label for each of its 32 digits (RFC 3596, section 2.5).
+    """
+    if name.endswith(_REVERSED_6):
+        digits = name.removesuffix(_REVERSED_6).split(".")
+        try:
+            packed = bytes.fromhex("".join(reversed(digits)))
+        except ValueError:
+            return ""
+        is_whole = len(digits) == 32 and all(len(digit) == 1 for digit in digits)
+        return socket.inet_ntop(socket.AF_INET6, packed) if is_whole else ""
     parts = name.removesuffix(".in-addr.arpa").split(".")
     return ".".join(reversed(parts)) if name.endswith(".in-addr.arpa") and len(parts) == 4 else ""

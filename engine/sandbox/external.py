@@ -17,7 +17,7 @@ import struct
 import termios
 
 from engine.linux import files, inside, rtnetlink, syscalls
-from engine.sandbox import process, trees
+from engine.sandbox import connect, process, trees
 from engine.sandbox.spawn import StartFailure
 from engine.sandbox.streams import bind_short
 
@@ -83,19 +83,13 @@ class External:
         if not endpoints:
             return
         for endpoint in endpoints:
-            rtnetlink.attach_veth(
-                str(endpoint["bridge"]), str(endpoint["host_interface"]), str(endpoint["interface"]),
-                self.pid, str(endpoint["mac"]), int(endpoint["mtu"]),
-            )  # fmt: skip
+            connect.attach(endpoint, self.pid)
 
         def configure() -> None:
             syscalls.setns(pidfd, syscalls.CLONE_NEWNET)
             rtnetlink.loopback_up()
             for endpoint in endpoints:
-                rtnetlink.configure(
-                    str(endpoint["interface"]), str(endpoint["address"]), int(endpoint["prefix_length"]),
-                    str(endpoint["gateway"]),
-                )  # fmt: skip
+                connect.configure(endpoint)
 
         pidfd = os.pidfd_open(self.pid)
         try:

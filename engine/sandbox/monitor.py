@@ -13,6 +13,7 @@ import socket
 import time
 
 from engine.linux import files, procfs, rtnetlink
+from engine.linux.cgroup import aftermath
 from engine.linux.cgroup import group as cgroups
 from engine.sandbox import connect, protocol, spawn
 from engine.sandbox.external import External
@@ -38,7 +39,9 @@ _EXIT_CODES = {"not-found": 127, "not-executable": 126, "failed": 125}
 class Monitor:
     """Starts one container and stays with it to its end."""
 
-    def __init__(self, bundle: str, reply: socket.socket, session: socket.socket | None, lock: int) -> None:
+    def __init__(self, request: Document, reply: socket.socket, session: socket.socket | None, lock: int) -> None:
+        bundle = str(request["bundle"])
+        self._asked_by: dict[str, str] = request.get("by") or {}
         self._reply = reply
         self._lock = lock
         self._bundle = bundle
@@ -68,7 +71,7 @@ class Monitor:
         except OSError as error:
             self._end_failed_start(StartFailure(_sentence(error), number=error.errno or 0))
             return
-        self._journal("start")
+        self._journal("start", **self._asked_by)
         self._streams.listen(str(self._settings["attach"]))
         self._answer({"ok": True, "pid": self._pid})
         self._live()
@@ -96,14 +99,14 @@ class Monitor:
         self._lasted = time.monotonic() - began
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         exit_code = 128 + number if number else os.WEXITSTATUS(status)
-        oom_killed = self._group.oom_kills() > 0
-        self._record_exit(exit_code, number, oom_killed, "")
+        lack = aftermath.lack_of_memory(self._group)
+        self._record_exit(exit_code, number, bool(lack), "")
         self._leave_networks()
         self._remove_group()
-        if oom_killed:
-            self._journal("oom")
-        self._journal("die", exitCode=str(exit_code))
-        self._end = exit_code, oom_killed
+        if lack:
+            self._journal("oom", **lack)
+        self._journal_end(exit_code, number)
+        self._end = exit_code, bool(lack)
 
     def _starts_again(self) -> bool:
         """Start the container again when its policy wants that, after a pause; return whether it runs."""
@@ -130,9 +133,9 @@ class Monitor:
                 self._end = _EXIT_CODES[kind], False
                 self._record_exit(self._end[0], 0, False, sentence)
                 self._remove_group()
-                self._journal("die", exitCode=str(self._end[0]))
+                self._journal_end(self._end[0], error=sentence)
                 return False
-        self._journal("start")
+        self._journal("start", restart=str(self._policy.count))
         return True
 
     def _is_start_wanted(self) -> bool:
@@ -227,6 +230,10 @@ class Monitor:
         }  # fmt: skip
         files.append_line(str(self._settings["journal"]), json.dumps(entry).encode())
 
+    def _journal_end(self, exit_code: int, number: int = 0, error: str = "") -> None:
+        more = {"signal": str(number)} if number else {"error": error} if error else {}
+        self._journal("die", exitCode=str(exit_code), **more)
+
     def _answer(self, answer: Document) -> None:
         """Tell the engine, and hold the container's lock no longer: it outlived an engine that died while waiting."""
         os.close(self._lock)
@@ -242,7 +249,7 @@ class Monitor:
         self._record_exit(exit_code, 0, False, str(failure))
         self._remove_group()
         self._clean_up()
-        self._journal("die", exitCode=str(exit_code))
+        self._journal_end(exit_code, error=str(failure))
         self._streams.end(exit_code, False)
         self._answer(failure.answer)
 
@@ -334,7 +341,7 @@ def main(request: Document, fds: list[int]) -> None:
     reply = socket.socket(fileno=fds[0])
     session = socket.socket(fileno=fds[2]) if len(fds) > 2 else None
     try:
-        monitor = Monitor(str(request["bundle"]), reply, session, fds[1])
+        monitor = Monitor(request, reply, session, fds[1])
     except (OSError, ValueError, KeyError) as error:
         reply.send(json.dumps(StartFailure(f"the container's files are damaged: {error}").answer).encode())
         return

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _TYPES = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "sctp": socket.SOCK_STREAM}
 _LOWEST_HELD = 4096
 _FEW = 128
+_TRIES = 16
 
 
 class Ports:
@@ -40,7 +41,8 @@ class Ports:
         self._wanted: list[Document] = network.get("ports") or []
         self._table = str(network.get("table") or "")
         self._lock = str(network.get("lock") or "")
-        self._address = str(network["endpoints"][0]["address"]) if self._wanted else ""
+        first: Document = network["endpoints"][0] if self._wanted else {}
+        self._address, self._address6 = str(first.get("address") or ""), str(first.get("address6") or "")
         self._running = os.path.dirname(str(settings["state"]))
         self._resolver = resolver
         self._held: list[int] = []
@@ -61,13 +63,14 @@ class Ports:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         try:
             for wanted in self._wanted:
-                fd, host_port = self._take(wanted)
-                self._held.append(_move_up(fd) if is_many else fd)
-                self.published.append({
-                    "host_ip": wanted["host_ip"] or "0.0.0.0",  # noqa: S104 - docker's word for all
-                    "host_port": host_port, "address": self._address, "port": wanted["port"],
-                    "protocol": wanted["protocol"],
-                })  # fmt: skip
+                places = self._places(wanted)
+                taken, host_port = self._take(wanted, places)
+                self._held += [_move_up(fd) if is_many else fd for fd in taken]
+                self.published += [
+                    {"host_ip": host_ip, "host_port": host_port, "address": address, "port": wanted["port"],
+                        "protocol": wanted["protocol"]}
+                    for host_ip, address in places
+                ]  # fmt: skip
         except OSError as error:
             self.release()
             if error.errno in (errno.EMFILE, errno.ENFILE):
@@ -78,18 +81,29 @@ class Ports:
             if is_many:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
-    def _take(self, wanted: Document) -> tuple[int, int]:
-        """Bind the first free port of a mapping; return the socket's descriptor and the port."""
-        protocol, host_ip = str(wanted["protocol"]), str(wanted["host_ip"])
-        for number in range(int(wanted["first"]), int(wanted["last"]) + 1):
+    def _places(self, wanted: Document) -> list[tuple[str, str]]:
+        """Return the host's address and the container's, of each family in which a port is published."""
+        host_ip = str(wanted["host_ip"])
+        if ":" in host_ip and not self._address6:
+            named = f"{_bracketed(host_ip)}:{wanted['first']}/{wanted['protocol']}"
+            raise OSError(errno.EAFNOSUPPORT, f"cannot publish port {named}: the container has no IPv6 address")
+        if host_ip:
+            return [(host_ip, self._address6 if ":" in host_ip else self._address)]
+        return [("0.0.0.0", self._address), *([("::", self._address6)] if self._address6 else [])]  # noqa: S104 - docker's word for all
+
+    def _take(self, wanted: Document, places: list[tuple[str, str]]) -> tuple[list[int], int]:
+        """Bind the first free port of a mapping; return the sockets' descriptors and the port."""
+        first, last = int(wanted["first"]), int(wanted["last"])
+        numbers = [*range(first, last + 1)] if first else [0] * _TRIES
+        while True:
+            number = numbers.pop(0)
             try:
-                return _bind(protocol, host_ip, number)
+                return _bind_all(str(wanted["protocol"]), [host_ip for host_ip, _ in places], number)
             except OSError as error:
-                if error.errno == errno.EADDRINUSE and number < int(wanted["last"]):
+                if error.errno == errno.EADDRINUSE and numbers:
                     continue
-                named = f"{host_ip or '0.0.0.0'}:{wanted['first']}/{protocol}"  # noqa: S104 - as docker prints it
+                named = f"{_bracketed(str(error.filename))}:{first}/{wanted['protocol']}"
                 raise OSError(error.errno, f"cannot publish port {named}: {self._reason(error, wanted)}") from error
-        raise OSError(errno.EINVAL, "a range of ports is empty")
 
     def _reason(self, error: OSError, wanted: Document) -> str:
         if error.errno == errno.EADDRNOTAVAIL:
@@ -98,8 +112,9 @@ class Ports:
             return error.strerror or str(error)
         if wanted["first"] != wanted["last"]:
             return f"all ports up to {wanted['last']} are in use"
-        key = nfnetlink.port_element(wanted["protocol"], wanted["host_ip"], wanted["first"], self._address, 0)
-        holder = self._container_with(key[1]) or procfs.holder_of_port(wanted["protocol"], int(wanted["first"]))
+        address = self._address6 if ":" in str(error.filename) else self._address
+        element = nfnetlink.port_element(wanted["protocol"], str(error.filename), wanted["first"], address, 0)
+        holder = self._container_with(element) or procfs.holder_of_port(wanted["protocol"], int(wanted["first"]))
         return f"it is in use by {holder}" if holder else "it is in use"
 
     def open(self) -> None:
@@ -128,16 +143,20 @@ class Ports:
         Raises:
             OSError: One leads to a container that runs.
         """
-        keys = {element[1] for element in elements}
-        stale = [element for name in nfnetlink.MAPS for element in nfnetlink.dump(self._table, name)
-            if element[1] in keys]  # fmt: skip
+        keys = {element[:2] for element in elements}
+        stale = [element for element in self._in_the_way(elements) if element[:2] in keys]
         for element in stale:
-            holder = self._container_with(element[1])
+            holder = self._container_with(element)
             if holder:
                 raise OSError(errno.EADDRINUSE, f"cannot publish a port: it leads to {holder} already")
         return stale
 
-    def _container_with(self, key: bytes) -> str:
+    def _in_the_way(self, elements: list[nfnetlink.Element]) -> list[nfnetlink.Element]:
+        """Return all elements of the maps that some elements belong to."""
+        names = {element[0] for element in elements}
+        return [element for name in names for element in nfnetlink.dump(self._table, name)]
+
+    def _container_with(self, wanted: nfnetlink.Element) -> str:
         """Return "container NAME" of the other container that runs and has a port; empty when none has."""
         directory = os.path.dirname(self._running)
         for name in os.listdir(directory):
@@ -147,7 +166,8 @@ class Ports:
                 continue
             if name == os.path.basename(self._running) or not _is_used(state):
                 continue
-            if any(element[1] == key for element in elements_of(state.get("ports") or [], state.get("resolver"))):
+            held = elements_of(state.get("ports") or [], state.get("resolver"))
+            if any(element[:2] == wanted[:2] for element in held):
                 return f"container {state.get('name') or name[:12]}"
         return ""
 
@@ -157,7 +177,7 @@ class Ports:
             return
         wanted = set(self._elements())
         with files.FileLock(self._lock, shared=True):
-            found = [element for name in nfnetlink.MAPS for element in nfnetlink.dump(self._table, name)]
+            found = self._in_the_way([*wanted])
             nfnetlink.delete(self._table, [element for element in found if element in wanted])
         self._is_open = False
 
@@ -189,6 +209,28 @@ def _is_used(state: Document) -> bool:
     )
 
 
+def _bind_all(protocol: str, addresses: list[str], port: int) -> tuple[list[int], int]:
+    """Bind a socket at one port of each address; return their descriptors and the port.
+
+    Raises:
+        OSError: Its filename is the address that failed.
+    """
+    taken: list[int] = []
+    for address in addresses:
+        try:
+            fd, port = _bind(protocol, address, port)
+        except OSError as error:
+            for fd in taken:
+                os.close(fd)
+            raise OSError(error.errno, error.strerror, address) from error
+        taken.append(fd)
+    return taken, port
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
 def _bind(protocol: str, host_ip: str, port: int) -> tuple[int, int]:
     """Bind a socket; return its descriptor and the port.
 
@@ -196,13 +238,16 @@ def _bind(protocol: str, host_ip: str, port: int) -> tuple[int, int]:
     socket that is not bound.
     """
     number = socket.IPPROTO_SCTP if protocol == "sctp" else 0
+    family = socket.AF_INET6 if ":" in host_ip else socket.AF_INET
     try:
-        channel = socket.socket(socket.AF_INET, _TYPES[protocol] | socket.SOCK_CLOEXEC, number)
+        channel = socket.socket(family, _TYPES[protocol] | socket.SOCK_CLOEXEC, number)
     except OSError as error:
         if protocol != "sctp" or not port or error.errno != errno.EPROTONOSUPPORT:
             raise
         return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), port
     with channel:
+        if family == socket.AF_INET6:
+            channel.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         channel.bind((host_ip, port))
         found = int(channel.getsockname()[1])
         return channel.detach(), found

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Document = dict[str, Any]
 
 _PORT = 53
+_FAMILIES = {dns.A: socket.AF_INET, dns.AAAA: socket.AF_INET6}
 _ID = 64
 _MOST_PENDING = 64
 _PATIENCE = 10.0
@@ -60,12 +61,13 @@ class Names:
             if len(file) != _ID:  # being written
                 continue
             try:
-                address, _, *known = files.read_file(f"{self._directory}/{file}").decode().split()
+                found, _, *known = files.read_file(f"{self._directory}/{file}").decode().split()
             except (FileNotFoundError, ValueError):
                 continue
-            names[address] = f"{known[0]}.{self.network}"
-            for name in known:
-                addresses.setdefault(name.lower(), []).append(address)
+            for address in found.split(","):
+                names[address] = f"{known[0]}.{self.network}"
+                for name in known:
+                    addresses.setdefault(name.lower(), []).append(address)
         self.addresses, self.names = addresses, names
         is_settled = time.time() - stamp / 1e9 > _SETTLED_AFTER  # one more change could have the same time
         self._stamp = stamp if is_settled else 0
@@ -145,8 +147,13 @@ class Resolver:
             if address in names.names:
                 return [dns.encode_name(names.names[address])]
             found = names.addresses.get(question.name.removesuffix(f".{names.network}"))
+            family = _FAMILIES.get(question.kind)
             if found:
-                return [socket.inet_aton(one) for one in found] if question.kind == dns.A else []
+                return (
+                    [socket.inet_pton(family, one) for one in found if (":" in one) == (family == socket.AF_INET6)]
+                    if family
+                    else []
+                )
         return None
 
     def _networks(self) -> list[Names]:

@@ -56,7 +56,7 @@ class VolumeStore:
             raise NotFound("volume", name)
         return Volume(
             volume.name, volume.driver, volume.mountpoint, volume.created_at, volume.anonymous, volume.labels,
-            used_by=self._users(name),
+            volume.options, used_by=self._users(name),
         )  # fmt: skip
 
     def inspect(self, name: str) -> dict[str, Any]:
@@ -64,7 +64,7 @@ class VolumeStore:
         volume = self.get(name)
         return {
             "Name": volume.name, "Driver": volume.driver, "Mountpoint": volume.mountpoint, "Scope": "local",
-            "CreatedAt": volume.created_at.isoformat(), "Labels": volume.labels or None, "Options": None,
+            "CreatedAt": volume.created_at.isoformat(), "Labels": volume.labels or None, "Options": volume.options or None,
             "UsageData": {"Size": self.size(name), "RefCount": len(volume.used_by)},
         }  # fmt: skip
 

@@ -62,7 +62,7 @@ TAKE_PATHS = {
     "engine/sandbox/launcher.py:*": "before any container",
     "engine/sandbox/monitor.py:*": "the bundle: records, locks and sockets of the state root",
     "engine/sandbox/connect.py:_change": "namespaces in the host's /proc",
-    "engine/sandbox/connect.py:_refuse_routers": "the host's /proc, before the root is entered",
+    "engine/sandbox/connect.py:_switch_off": "the host's /proc, before the root is entered",
     "engine/sandbox/resolver.py:*": "the names of the state root",
     "engine/sandbox/ports.py:*": "the records of the state root, and the null device on the host",
     "engine/sandbox/logfile.py:*": "the log beside the record",

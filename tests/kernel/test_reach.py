@@ -98,6 +98,9 @@ def test_what_isolates_a_target_is_said(engine: Engine, outside: str) -> None:
     assert led.is_reached
     assert "leads to container web, port 80" in detail(led, "firewall")
     assert engine.containers.reach("stranger", OUTSIDE).is_reached
+    engine.containers.run(replace(SLEEP, name="beside", network="host"))
+    assert engine.containers.reach("stranger", "beside").address == engine.networks.get("back").gateway
+    assert engine.containers.reach("beside", "web", 80).is_reached
     assert "network inner is internal" in detail(engine.containers.reach("shut-in", OUTSIDE))
     assert "container alone has no network" in detail(engine.containers.reach("alone", OUTSIDE))
     assert engine.containers.reach("stranger", "alone").stopped_at == "target"

@@ -41,6 +41,9 @@ def test_what_is_no_standard_query_is_left_unanswered() -> None:
 
 def test_reversed_addresses_are_recognised() -> None:
     assert dns.reversed_address("4.3.2.1.in-addr.arpa") == "1.2.3.4"
+    example = "b.a.9.8.7.6.5.0.4.0.0.0.3.0.0.0.2.0.0.0.1.0.0.0.0.0.0.0.1.2.3.4.ip6.arpa"  # RFC 3596, section 2.5
+    assert dns.reversed_address(example) == "4321:0:1:2:3:4:567:89ab"
+    assert dns.reversed_address(example.removeprefix("b.")) == dns.reversed_address("x" + example[1:]) == ""
     assert dns.reversed_address("3.2.1.in-addr.arpa") == dns.reversed_address("web") == ""
 
 

@@ -15,7 +15,9 @@ from tuicon.model.ports import ports_text
         ("8080:80", [PortMapping(80, first=8080, last=8080)]),
         ("127.0.0.1:8080:80/udp", [PortMapping(80, "udp", "127.0.0.1", 8080, 8080)]),
         ("127.0.0.1::80", [PortMapping(80, host_ip="127.0.0.1")]),
-        ("0.0.0.0:8080:80", [PortMapping(80, first=8080, last=8080)]),
+        ("0.0.0.0:8080:80", [PortMapping(80, "tcp", "0.0.0.0", 8080, 8080)]),
+        ("[::1]:8080:80", [PortMapping(80, "tcp", "::1", 8080, 8080)]),
+        ("[::]::80/udp", [PortMapping(80, "udp", "::")]),
         ("8000-9000:80", [PortMapping(80, first=8000, last=9000)]),
         ("7000-7001", [PortMapping(7000), PortMapping(7001)]),
         ("7000-7001:70-71/SCTP", [PortMapping(70, "sctp", "", 7000, 7000), PortMapping(71, "sctp", "", 7001, 7001)]),
@@ -27,7 +29,23 @@ def test_docker_s_grammar_of_published_ports(text: str, mappings: list[PortMappi
 
 @pytest.mark.parametrize(
     "text",
-    ["", ":", "0", "65536", "80/", "80/icmp", "a", "80-", "9-8", "1-3:1-2", "1.2.3:80:80", "host:80:80", "[::1]:80:80"],
+    [
+        "",
+        ":",
+        "0",
+        "65536",
+        "80/",
+        "80/icmp",
+        "a",
+        "80-",
+        "9-8",
+        "1-3:1-2",
+        "1.2.3:80:80",
+        "host:80:80",
+        "::1:80:80",
+        "[fe80::1%lo]:80:80",
+        "[127.0.0.1:80:80",
+    ],
 )
 def test_malformed_ports_are_refused_with_their_text(text: str) -> None:
     with pytest.raises(InvalidArgument, match="invalid port"):
@@ -45,4 +63,5 @@ def test_exposed_ports_are_those_that_are_named_anywhere() -> None:
 def test_neighbouring_ports_are_drawn_together() -> None:
     ports = [PublishedPort("0.0.0.0", 9000 + number, "10.0.0.2", 90 + number) for number in (1, 0, 2)]
     ports.append(PublishedPort("127.0.0.1", 53, "10.0.0.2", 53, "udp"))
-    assert ports_text(ports) == "127.0.0.1:53->53/udp, 0.0.0.0:9000-9002->90-92/tcp"
+    ports += [PublishedPort("::", 9000 + number, "fd00::2", 90 + number) for number in (0, 1)]
+    assert ports_text(ports) == "127.0.0.1:53->53/udp, 0.0.0.0:9000-9002->90-92/tcp, [::]:9000-9001->90-91/tcp"

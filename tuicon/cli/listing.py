@@ -243,10 +243,11 @@ def networks(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon network ls."""
     records = [
         {"ID": network.id if arguments.no_trunc else network.id[:12], "Name": network.name, "Driver": network.driver,
-            "Scope": "local", "Subnet": network.subnet, "Labels": network.labels}
+            "Scope": "local", "Subnet": network.subnet, "Labels": network.labels, "Subnet6": network.subnet6,
+            "IPv6": bool(network.subnet6), "Subnets": " ".join(filter(None, (network.subnet, network.subnet6)))}
         for network in engine.networks.list()
     ]  # fmt: skip
-    _print(arguments, records, ("ID", "Name", "Driver", "Subnet"), ("NETWORK ID", "NAME", "DRIVER", "SUBNET"), "ID")
+    _print(arguments, records, ("ID", "Name", "Driver", "Subnets"), ("NETWORK ID", "NAME", "DRIVER", "SUBNET"), "ID")
     return 0
 
 

@@ -39,7 +39,8 @@ _FUNCTIONS = {
     "system shutdown": ("system", "shutdown"), "system df": ("system", "disk_usage"), "demo": ("system", "demo"),
     **{verb: ("copying", verb) for verb in _COPYING},
     "metrics": ("metrics", "metrics"), "profile": ("profiles", "profile"), "autotune": ("autotune", "autotune"),
-    "advise": ("history", "advise"), "system knobs": ("tuning", "knobs"),
+    "advise": ("history", "advise"), "why": ("causes", "why"),
+    "cgroups": ("groups", "cgroups"), "pressure": ("pressure", "show"), "system knobs": ("tuning", "knobs"),
     "completion": ("system", "completion"), "__complete": ("system", "complete"),
 }  # fmt: skip
 _ANYBODY = frozenset({"version", "completion"})

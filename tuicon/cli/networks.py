@@ -10,7 +10,9 @@ from engine.model.network import Attachment
 from tuicon.cli import output
 from tuicon.cli.containers import confirm, each
 from tuicon.cli.failure import Usage
+from tuicon.cli.network_flags import addresses_of
 from tuicon.cli.words import pairs
+from tuicon.model.ports import bracketed
 
 if TYPE_CHECKING:
     from engine.api import Engine
@@ -21,9 +23,8 @@ _LARGEST_PORT = 65535
 def create(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon network create."""
     network = engine.networks.create(
-        arguments.name, driver=arguments.driver, subnet=arguments.subnet, gateway=arguments.gateway, ip_range=arguments.ip_range,
-        internal=arguments.internal, reserved=pairs(arguments.aux_address), labels=pairs(arguments.label),
-        options=pairs(arguments.opt),
+        arguments.name, driver=arguments.driver, internal=arguments.internal, reserved=pairs(arguments.aux_address),
+        labels=pairs(arguments.label), options=pairs(arguments.opt), ipv6=arguments.ipv6, **addresses_of(arguments),
     )  # fmt: skip
     print(network.id)
     return 0
@@ -44,7 +45,8 @@ def prune(engine: Engine, arguments: argparse.Namespace) -> int:
 
 def connect(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon network connect."""
-    asked = Attachment(arguments.network, arguments.ip, arguments.mac_address.lower(), tuple(arguments.alias))
+    mac, aliases = arguments.mac_address.lower(), tuple(arguments.alias)
+    asked = Attachment(arguments.network, arguments.ip, mac, aliases, arguments.ip6)
     engine.containers.connections.connect(arguments.container, asked)
     return 0
 
@@ -108,6 +110,6 @@ def port(engine: Engine, arguments: argparse.Namespace) -> int:
         output.as_json(found)
         return 0
     for one in found:
-        host = f"{one.host_ip}:{one.host_port}"
+        host = f"{bracketed(one.host_ip)}:{one.host_port}"
         print(host if wanted else f"{one.port}/{one.protocol} -> {host}")
     return 0

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 
 from engine.model.container import ContainerSpec, LogOptions, Mount, RestartPolicy
 from engine.model.health import HealthCheck
 from engine.model.network import Attachment
+from engine.model.value import replace
 from tuicon.cli import isolation, limits, network_flags
 from tuicon.cli.failure import Usage, complain
 from tuicon.cli.words import add_flag, add_list, environment, labels, pairs

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -13,7 +12,9 @@ from textual.widgets import Input
 
 from engine.model.container import Container
 from engine.model.network import Attachment, Network
+from engine.model.value import Value
 from tuicon.dialogs.form import Field, FieldError, Form
+from tuicon.dialogs.network import of_both_kinds
 from tuicon.model.members import networks_of
 from tuicon.model.rows import Cell, Column, Row, matches, status_cell
 from tuicon.widgets.table import RecordTable
@@ -21,8 +22,7 @@ from tuicon.widgets.table import RecordTable
 _COLUMNS = (Column("status", "STATUS", 10), Column("name", "CONTAINER", None), Column("in", "IS IN", 24))
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(Value, frozen=True):
     """A container, and what it asks of the network."""
 
     container: Container
@@ -42,7 +42,8 @@ class ConnectForm(Form[Connection]):
     KEYS: ClassVar[str] = "↑ ↓ container   enter connect   tab next   esc cancel"
 
     def __init__(self, network: Network, candidates: tuple[Container, ...]) -> None:
-        address = f"in {network.subnet}; any when empty" if network.subnet else "any when empty"
+        subnets = " ".join(filter(None, (network.subnet, network.subnet6)))
+        address = f"in {subnets}; any when empty" if subnets else "any when empty"
         super().__init__(f"Connect a container to {network.name}", (
             Field("find", "Find", "part of its name"), Field("address", "Address", address),
             Field("aliases", "More names", "NAME …, by which the others find it"),
@@ -87,9 +88,6 @@ class ConnectForm(Form[Connection]):
         container = next((one for one in self._candidates if one.id == key), None)
         if container is None:
             raise FieldError("find", "no container fits")
-        try:
-            ipaddress.ip_address(values["address"]) if values["address"] else None
-        except ValueError:
-            raise FieldError("address", f"{values['address']} is no address") from None
+        addresses = of_both_kinds("address", values["address"], ipaddress.ip_address, "10.90.0.5")
         aliases = tuple(values["aliases"].replace(",", " ").split())
-        return Connection(container, Attachment(self._network.name, values["address"], aliases=aliases))
+        return Connection(container, Attachment(self._network.name, addresses[4], "", aliases, addresses[6]))

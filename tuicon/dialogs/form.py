@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
 from rich.text import Text
@@ -15,6 +14,8 @@ from textual.screen import ModalScreen
 from textual.suggester import SuggestFromList
 from textual.widget import Widget
 from textual.widgets import Input, Label, Static
+
+from engine.model.value import Value
 
 Answer = TypeVar("Answer")
 
@@ -31,8 +32,7 @@ class FieldError(ValueError):
         super().__init__(sentence)
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(Value, frozen=True):
     """A line of a form.
 
     Attributes:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from engine.model.container import Container
+from engine.model.limits import Limits
 from engine.model.network import Attachment, Endpoint, Network
+from engine.model.value import Value
 from tuicon.model.ports import ports_text
 from tuicon.model.snapshot import Snapshot
 from tuicon.model.traffic import Flow, HostLink
@@ -13,19 +13,19 @@ from tuicon.model.traffic import Flow, HostLink
 _SHARES = "container:"
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(Value, frozen=True):
     """A container's place in a network, whether it runs or will be there when it does.
 
     Attributes:
         key: "NETWORK/CONTAINER ID".
-        interface, address, mac: Inside; empty when it does not run, or has none of its own.
+        interface, address, address6, mac: Inside; empty when it does not run, or has none of its own.
         ports: Its published ports in the network, as people read them.
         names: More names in the network.
         others: Its other networks, with its addresses there.
         sharers: The names of containers that share its network.
         flow: Bytes per second that it receives and sends there; None when nobody counts.
         limit_in, limit_out: Bytes per second; None for no limit.
+        impairment: Delay and loss of what it sends, as people read them.
     """
 
     key: str
@@ -41,6 +41,8 @@ class Member:
     flow: Flow | None = None
     limit_in: int | None = None
     limit_out: int | None = None
+    address6: str = ""
+    impairment: str = ""
 
     @property
     def is_alive(self) -> bool:
@@ -80,19 +82,26 @@ def networks_of(container: Container) -> tuple[str, ...]:
 def _member(network: Network, container: Container, snapshot: Snapshot) -> Member:
     endpoint = next((one for one in container.endpoints if one.network == network.name), Endpoint(network.name))
     asked = next((one for one in container.spec.attachments if one.network == network.name), Attachment(network.name))
-    ports = [one for one in container.ports if one.address == endpoint.address]
+    own = {endpoint.address, endpoint.address6} - {""}
+    ports = [one for one in container.ports if one.address in own]
     limits = container.limits if network.bridge and endpoint.interface else None
     return Member(
         f"{network.name}/{container.id}", container, network.name, endpoint.interface, endpoint.address, endpoint.mac,
         ports_text(ports).replace("->", "→"), endpoint.aliases or asked.aliases, _others(network, container),
         tuple(one.name for one in snapshot.containers if _shares(one, container)),
         snapshot.flows.get((container.id, endpoint.interface)),
-        limits.net_rate_in if limits else None, limits.net_rate_out if limits else None,
+        limits.net_rate_in if limits else None, limits.net_rate_out if limits else None, endpoint.address6,
+        _impairment(limits) if limits else "",
     )  # fmt: skip
 
 
+def _impairment(limits: Limits) -> str:
+    delay = f"delayed {limits.net_delay / 1000:g}ms" if limits.net_delay else ""
+    return ", ".join(filter(None, (delay, f"loses {limits.net_loss:g}%" if limits.net_loss else "")))
+
+
 def _others(network: Network, container: Container) -> tuple[str, ...]:
-    addresses = {endpoint.network: endpoint.address for endpoint in container.endpoints}
+    addresses = {endpoint.network: endpoint.address or endpoint.address6 for endpoint in container.endpoints}
     others = [name for name in networks_of(container) if name != network.name]
     return tuple(f"{name} {addresses.get(name, '')}".strip() for name in others)
 

@@ -62,7 +62,7 @@ def _member_cell(column: str, member: Member) -> Cell:
             limits = (member.limit_in, member.limit_out)
             return Cell(f"≤{_limit(limits[0])} ≤{_limit(limits[1])}" if any(limits) else "", "warn")
     text = {
-        "interface": member.interface, "address": member.address or "-", "mac": member.mac, "ports": member.ports,
+        "interface": member.interface, "address": member.address or member.address6 or "-", "mac": member.mac, "ports": member.ports,
         "names": ", ".join(member.names),
     }[column]  # fmt: skip
     return Cell(text, "muted" if column in ("interface", "mac") else muted)

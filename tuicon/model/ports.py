@@ -20,9 +20,14 @@ def ports_text(ports: Iterable[PublishedPort]) -> str:
         else:
             runs.append([port])
     return ", ".join(
-        f"{run[0].host_ip}:{_span(run[0].host_port, run[-1].host_port)}->{_span(run[0].port, run[-1].port)}/{run[0].protocol}"
+        f"{bracketed(run[0].host_ip)}:{_span(run[0].host_port, run[-1].host_port)}->{_span(run[0].port, run[-1].port)}/{run[0].protocol}"
         for run in runs
     )
+
+
+def bracketed(address: str) -> str:
+    """Return an address as it stands before a port."""
+    return f"[{address}]" if ":" in address else address
 
 
 def _span(first: int, last: int) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 
 from engine.model.network import Network
+from engine.model.value import Value, field, replace
 from tuicon.model import units
 from tuicon.model.members import Member, device_of, link_of, members_of
 from tuicon.model.rows import status_cell
@@ -19,16 +19,14 @@ _SHARED_DRIVERS = ("macvlan", "ipvlan")
 UPLINK = "uplink"
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(Value, frozen=True):
     """Some text in a style of the theme: "", "title", "ok", "warn", "bad", "muted" or "accent"."""
 
     text: str
     style: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Value, frozen=True):
     """One line of the picture.
 
     Attributes:
@@ -47,16 +45,14 @@ class Line:
         return "".join(piece.text for piece in self.pieces)
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(Value, frozen=True):
     """A hop at which a test of reachability stopped, and why."""
 
     place: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Sheet:
+class _Sheet(Value, frozen=True):
     """What the lines are fitted to.
 
     Attributes:
@@ -78,8 +74,7 @@ class _Sheet:
         return 11 if self.has_limits else 7
 
 
-@dataclass(frozen=True, slots=True)
-class _Section:
+class _Section(Value, frozen=True):
     network: Network
     members: tuple[Member, ...]
     link: HostLink | None = field(default=None)
@@ -195,7 +190,7 @@ def _head_on_parent(section: _Section, sheet: _Sheet, *, is_roomy: bool) -> list
     )
     wire = "own hardware addresses" if network.driver == "macvlan" else "the parent's hardware address"
     left = [
-        Piece(f" {network.driver}", "title"), Piece(f"  {mode} mode  {network.subnet}"),
+        Piece(f" {network.driver}", "title"), Piece(f"  {mode} mode  {_both(network.subnet, network.subnet6)}"),
         Piece(f"  {wire}, no NAT; the host itself is out of reach", "muted"),
     ]  # fmt: skip
     between = [_trunk(None, sheet)] if is_roomy else []
@@ -211,13 +206,18 @@ def _nat_text(section: _Section) -> str:
         return "no way out, nothing published"
     count = section.published
     ports = f"{count} port{'s' * (count != 1)} published" if count else "nothing published"
-    return f"masquerade {section.network.subnet} · {ports}"
+    return f"masquerade {_both(section.network.subnet, section.network.subnet6)} · {ports}"
 
 
 def _bridge_text(network: Network) -> str:
-    gateway = f" · gateway {network.gateway}" if network.gateway else ""
+    gateway = _both(network.gateway, network.gateway6)
     mtu = f" · mtu {network.mtu}" if network.mtu != 1500 else ""
-    return f"{network.subnet or 'no subnet yet'}{gateway}{mtu}"
+    subnets = _both(network.subnet, network.subnet6) or "no subnet yet"
+    return f"{subnets}{f' · gateway {gateway}' if gateway else ''}{mtu}"
+
+
+def _both(*texts: str) -> str:
+    return " ".join(filter(None, texts))
 
 
 def _trunk(flow: Flow | None, sheet: _Sheet) -> Line:
@@ -233,7 +233,7 @@ def _brief(section: _Section, sheet: _Sheet, *, is_last: bool) -> list[Line]:
     kind = "╌╌✗╌╌" if network.internal else kinds.get(network.driver, "─────")
     internal = " · internal" if network.internal else ""
     text = f"{_bridge_text(network)}{internal}" if network.bridge else {"host": "the host's own interfaces", "null": "no way out"}.get(
-        network.driver, f"{network.driver} on {device_of(network)} {network.subnet}"
+        network.driver, f"{network.driver} on {device_of(network)} {_both(network.subnet, network.subnet6)}"
     )  # fmt: skip
     flow = section.link.flow.turned if section.link and network.bridge else None
     left = [
@@ -282,9 +282,9 @@ def _more(member: Member, sheet: _Sheet, *, is_brief: bool) -> list[str]:
     ports = [member.ports] if member.ports else []
     if is_brief:
         return ports
-    address = [member.address] if member.address and sheet.width < _SMALL else []
+    addresses = [member.address if sheet.width < _SMALL or not member.address else "", member.address6]
     return [
-        *address, *ports, *([f"aka {', '.join(member.names)}"] if member.names else []),
+        *filter(None, (*addresses, member.impairment)), *ports, *([f"aka {', '.join(member.names)}"] if member.names else []),
         *([f"also in {', '.join(member.others)}"] if member.others else []),
         *([f"shared by {', '.join(member.sharers)}"] if member.sharers else []),
     ]  # fmt: skip

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 from engine.model.usage import InterfaceCounters, Usage
+from engine.model.value import Value, field
 
 Key = TypeVar("Key", bound=Hashable)
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(Value, frozen=True):
     """Bytes per second through an interface: what it receives, and what it sends."""
 
     rx: float = 0.0
@@ -29,8 +28,7 @@ class Flow:
         return Flow(self.tx, self.rx)
 
 
-@dataclass(frozen=True, slots=True)
-class HostLink:
+class HostLink(Value, frozen=True):
     """An interface of the host.
 
     Attributes:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 
 from engine.model.container import Container
 from engine.model.limits import Limits, LimitsChanged
 from engine.model.network import Network
+from engine.model.value import asdict
 from tuicon.dialogs.ask import Confirm
 from tuicon.dialogs.connect import ConnectForm, Connection
 from tuicon.dialogs.document import Document

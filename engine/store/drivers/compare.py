@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from engine.model.value import Value
 from engine.store.drivers.merge import is_opaque, is_whiteout, open_below
 
 _OPAQUE_FILE = ".wh..wh..opq"  # fuse-overlayfs's mark beside the attribute
 Differs = Callable[[os.stat_result, os.stat_result], bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Value, frozen=True):
     """A path that a container has changed.
 
     Attributes:
