@@ -9,6 +9,7 @@ from engine.errors import Conflict, NotFound
 from engine.model.container import Container
 from engine.model.limits import Limits
 from engine.model.network import Attachment, Endpoint, Network, PublishedPort
+from engine.model.reach import Reach, ReachStep
 from engine.model.usage import InterfaceCounters
 from tuicon.model.members import networks_of
 
@@ -98,6 +99,26 @@ def with_networks() -> FakeBackend:
         items.append(replace(changed, ports=ports) if item.name == "gateway" else changed)
     backend.items = items
     return backend
+
+
+def a_reach(source: str, target: str, port: int) -> Reach:
+    """Return a test that comes through to the database, stops at the rules for host, and at the port for all others."""
+    address = "10.89.1.3" if target == "database" else "10.89.1.5"
+    way = (
+        ReachStep("name", True, f"10.89.1.1 says {address}", 0.42), ReachStep("interface", True, "eth0 is up with 10.89.1.4"),
+        ReachStep("port", True, "t00000000a3 is up on the bridge tu4be0c71d22"), ReachStep("route", True, "eth0, directly"),
+    )  # fmt: skip
+    if target == "host":
+        blocked = ReachStep("firewall", False, "network backend is internal: it has no way out")
+        return Reach(source, target, "10.89.1.1", port, (*way[1:], blocked, ReachStep("ping", None)))
+    is_open = target == "database"
+    tcp = ReachStep("tcp", is_open, f"port {port} is open" if is_open else f"nothing listens on port {port}", 0.11)
+    steps = (
+        ReachStep("target", True, f"container {target} runs in networks backend"), *way,
+        ReachStep("firewall", True, "neighbours on one bridge"), ReachStep("neighbour", True, f"{address} is at 0a:58:0a:00:02:03"),
+        ReachStep("ping", True, f"{address} answers", 0.08), tcp,
+    )  # fmt: skip
+    return Reach(source, target, address, port, steps)
 
 
 class FakeNetworks:

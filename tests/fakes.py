@@ -27,11 +27,12 @@ from engine.model.packages import (
     Severity,
     Vulnerability,
 )
+from engine.model.reach import Reach
 from engine.model.status import Status
 from engine.model.transfer import HistoryStep, Prunable, PrunePlan
 from engine.model.usage import Counters, Usage
 from engine.model.volume import Volume
-from tests.fake_networks import FakeConnections, FakeNetworks, interfaces_of
+from tests.fake_networks import FakeConnections, FakeNetworks, a_reach, interfaces_of
 from tests.fake_registries import FakeRegistries, some_images, some_steps
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -221,6 +222,10 @@ class FakeContainers:
         self._do("update", self.get(ref).name, change(before))
         self._change(ref, limits=change(before))
         return LimitsChanged(self.get(ref).id, before, change(before))
+
+    def reach(self, ref: str, target: str, port: int = 0) -> Reach:
+        self._do("reach", self.get(ref).name, target, port)
+        return a_reach(self.get(ref).name, target, port)
 
     def sampler(self) -> FakeSampler:
         return FakeSampler(self._backend)

@@ -213,6 +213,10 @@ SCENES = (
     Scene("counters-120", (120, 30), keys=("3", "j", "j", "j", "z"), backend=with_networks, tab="counters"),
     Scene("rules-120", (120, 30), keys=("3", "z"), backend=with_networks, tab="rules"),
     Scene("connect-80", (80, 24), keys=("3", "j", "j", "j", "c"), backend=with_networks),
+    Scene("reach-80", (80, 24), keys=("3", "j", "j", "j", "r", *"worker:81", "enter"), backend=with_networks),
+    Scene(
+        "reached-160", (160, 50), keys=("3", "j", "j", "j", "r", *"worker:81", "enter", "escape"), backend=with_networks
+    ),
     Scene("network-80", (80, 24), keys=("3", "n", *"shop", "tab", *"vxlan", "enter"), backend=with_networks),
     Scene("light-120", (120, 40), theme="tuicon-light", tab="graphs"),
 )

@@ -12,6 +12,7 @@ from textual.widgets import Static
 from engine.errors import Conflict, InvalidArgument
 from engine.model.limits import Limits, LimitsChanged
 from engine.model.network import Attachment, Network
+from engine.model.reach import Reach, ReachStep
 from engine.model.usage import Counters, InterfaceCounters, Usage
 from tests.fake_networks import an_endpoint, with_networks
 from tests.fakes import NOW, FakeBackend, a_container
@@ -20,7 +21,9 @@ from tuicon.dialogs.ask import Confirm
 from tuicon.dialogs.connect import ConnectForm
 from tuicon.dialogs.document import Document
 from tuicon.dialogs.network import NetworkForm, RatesForm
+from tuicon.dialogs.reach import ReachForm
 from tuicon.model.network_tables import rule_rows
+from tuicon.model.reach import Target, mark_of, target_of
 from tuicon.model.topology import Mark, keys_of, picture
 from tuicon.model.traffic import Flow, Meter, readings_of
 from tuicon.screens.detail import Detail
@@ -365,6 +368,80 @@ async def test_a_limit_that_the_kernel_refuses_is_said_and_leaves_nothing_to_und
     await in_networks(body)
 
 
+# -- reachability ----------------------------------------------------------------------------------------
+
+
+async def test_a_test_of_reachability_shows_each_hop_and_marks_where_it_stops() -> None:
+    async def body(pilot: P, backend: FakeBackend) -> None:
+        def shown() -> str:
+            return str(pilot.app.screen.query_one("#reach-steps > Static", Static).render())
+
+        await on_member(pilot, "cache")
+        await pilot.press("r")
+        screen = await dialog(pilot, ReachForm)
+        await pilot.press(*"worker:x", "enter")
+        await until(pilot, lambda: "x is no port" in wrong(screen, "target"))
+        screen.field("target").value = "database:5432"
+        await pilot.press("enter")
+        await until(pilot, lambda: "cache reaches database:5432 (10.89.1.3)" in shown())
+        assert "✓ ping           0.08 ms  10.89.1.3 answers" in shown()
+        screen.field("target").value = "worker:81"
+        await pilot.press("enter")
+        await until(pilot, lambda: "cache does not reach worker:81" in shown())
+        assert backend.asked("reach") == [("reach", "cache", "database", 5432), ("reach", "cache", "worker", 81)]
+        await pilot.press("escape")
+        await until(pilot, lambda: "stops here: cache → worker:81: tcp: nothing listens on port 81" in seen(pilot))
+        places = [line.key for line in topology(pilot).lines]
+        at = next(number for number, line in enumerate(topology(pilot).lines) if "stops here" in line.text)
+        assert named(pilot, places[at]) == "worker"
+
+    await in_networks(body)
+
+
+async def test_what_cannot_be_tested_is_said_beside_the_target() -> None:
+    async def body(pilot: P, backend: FakeBackend) -> None:
+        backend.failures["reach"] = InvalidArgument("invalid target 'a b': a container, host, an address or a name")
+        await on_member(pilot, "cache")
+        await pilot.press("r")
+        screen = await dialog(pilot, ReachForm)
+        await pilot.press(*"a", "space", *"b", "enter")
+        await until(pilot, lambda: "invalid target" in wrong(screen, "target"))
+
+    await in_networks(body)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("db", Target("db")), ("db:80", Target("db", 80)), ("10.0.0.1:53", Target("10.0.0.1", 53)), ("fd00::1", Target("fd00::1")),
+        ("[fd00::1]:80", Target("fd00::1", 80)), ("[fd00::1]", Target("fd00::1"))],
+)  # fmt: skip
+def test_targets_are_written_with_and_without_a_port(text: str, wanted: Target) -> None:
+    assert target_of(text) == wanted
+    assert target_of(wanted.text) == wanted
+
+
+@pytest.mark.parametrize("text", ["", "db:", "db:0", "db:65536", "db:http", "db:-1", "db:²"])
+def test_a_target_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"port|container"):
+        target_of(text)
+
+
+@pytest.mark.parametrize(
+    ("step", "hop"),
+    [("interface", "member:backend/{cache}"), ("firewall", "nat:backend"), ("neighbour", "bridge:backend"), ("route", "bridge:backend"),
+        ("far port", "member:backend/{worker}"), ("tcp", "member:backend/{worker}")],
+)  # fmt: skip
+def test_each_step_that_fails_has_its_hop(step: str, hop: str) -> None:
+    from tuicon.model.snapshot import Snapshot
+
+    backend = with_networks()
+    cache, worker = backend.containers.get("cache"), backend.containers.get("worker")
+    found = Reach("cache", "worker", "10.89.1.5", 0, (ReachStep("name", True), ReachStep(step, False, "no")))
+    mark = mark_of(found, cache, "backend", Snapshot(NOW, tuple(backend.items)))
+    assert mark is not None
+    assert mark.places[0] == hop.format(cache=cache.id, worker=worker.id)
+
+
 # -- tables ----------------------------------------------------------------------------------------------
 
 
@@ -421,7 +498,7 @@ def test_no_line_is_wider_than_the_room(width: int) -> None:
     backend.items[0] = long
     flows = {(item.id, one.interface): Flow(1e9, 1e9) for item in backend.items for one in item.endpoints}
     snapshot = Snapshot(NOW, tuple(backend.items), networks=tuple(backend.networks.items), flows=flows)
-    marks = [Mark("uplink", "x" * 200), Mark(f"member:{long.id}", "no answer")]
+    marks = [Mark(("nowhere", "uplink"), "x" * 200), Mark((f"member:bridge/{long.id}",), "no answer")]
     for networks in (*((one,) for one in snapshot.networks), snapshot.networks):
         for mark in marks:
             lines = picture(networks, snapshot, width, is_roomy=True, mark=mark)
@@ -436,7 +513,7 @@ def test_a_failed_hop_is_marked_where_it_is() -> None:
     network = next(one for one in backend.networks.items if one.name == "backend")
     snapshot = Snapshot(NOW, tuple(backend.items), networks=(network,))
     cache = backend.containers.get("cache")
-    lines = picture((network,), snapshot, 80, mark=Mark(f"member:{cache.id}", "eth0 is down"))
+    lines = picture((network,), snapshot, 80, mark=Mark((f"member:backend/{cache.id}",), "eth0 is down"))
     place = next(number for number, line in enumerate(lines) if "stops here: eth0 is down" in line.text)
     assert "cache" in lines[place - 1].text
     assert {piece.style for piece in lines[place - 1].pieces} == {"bad"}

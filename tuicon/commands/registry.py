@@ -244,6 +244,16 @@ COMMANDS: tuple[Command, ...] = (
         _live_member,
         in_footer=True,
     ),
+    Command(
+        "reach",
+        "reach",
+        "Test what the container under the cursor reaches, and at which hop it stops.",
+        "r",
+        SAFE,
+        NETWORKS,
+        _live_member,
+        in_footer=True,
+    ),
     Command("undo_rates", "undo rates", "Take back the last change of limits.", "u", SAFE, NETWORKS),
     Command(
         "overview",

@@ -30,8 +30,8 @@ class Line(Value, frozen=True):
     """One line of the picture.
 
     Attributes:
-        place: The hop that it stands for: "uplink", "nat:NETWORK", "bridge:NETWORK" or "member:CONTAINER ID"; empty for more
-            about the line above.
+        place: The hop that it stands for: "uplink", "nat:NETWORK", "bridge:NETWORK" or "member:NETWORK/CONTAINER ID"; empty for
+            more about the line above.
         key: The member that it belongs to; empty for none.
     """
 
@@ -46,9 +46,14 @@ class Line(Value, frozen=True):
 
 
 class Mark(Value, frozen=True):
-    """A hop at which a test of reachability stopped, and why."""
+    """Where a test of reachability stopped, and why.
 
-    place: str
+    Attributes:
+        places: The hop, as lines have it; the first one that is in the picture counts.
+        text: A sentence.
+    """
+
+    places: tuple[str, ...]
     text: str
 
 
@@ -269,7 +274,7 @@ def _member_lines(member: Member, sheet: _Sheet, prefix: str, *, is_last: bool, 
     if not member.is_alive:
         right = [Piece(status.text[1:].strip(), "muted")]
     left.append(Piece(member.container.name, "" if member.is_alive else "muted"))
-    lines = [Line(_fitted(left, right, sheet.width), f"member:{member.container.id}", member.key)]
+    lines = [Line(_fitted(left, right, sheet.width), f"member:{member.key}", member.key)]
     more = " · ".join(_more(member, sheet, is_brief=is_brief))
     if more:
         indent = f"{prefix}{' ' if is_last else '│'}{' ' * (sheet.edge + 3)}"
@@ -325,11 +330,12 @@ def _rate(arrow: str, value: float, sheet: _Sheet, limit: int | None = None) -> 
 
 
 def _marked(lines: Sequence[Line], mark: Mark, sheet: _Sheet) -> list[Line]:
-    found = []
-    for line in lines:
-        is_it = line.place == mark.place
-        found.append(replace(line, pieces=tuple(Piece(one.text, "bad") for one in line.pieces)) if is_it else line)
-        if is_it:
-            text = f"   ✗ stops here: {mark.text}"
-            found.append(Line(_fitted([Piece(text, "bad")], (), sheet.width), "", line.key))
-    return found
+    places = [line.place for line in lines]
+    wanted = next((place for place in mark.places if place in places), None)
+    if wanted is None:
+        return list(lines)
+    number = places.index(wanted)
+    hop = lines[number]
+    red = replace(hop, pieces=tuple(Piece(piece.text, "bad") for piece in hop.pieces))
+    why = Line(_fitted([Piece(f"   ✗ stops here: {mark.text}", "bad")], (), sheet.width), "", hop.key)
+    return [*lines[:number], red, why, *lines[number + 1 :]]

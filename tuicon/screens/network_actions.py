@@ -13,9 +13,11 @@ from tuicon.dialogs.ask import Confirm
 from tuicon.dialogs.connect import ConnectForm, Connection
 from tuicon.dialogs.document import Document
 from tuicon.dialogs.network import NetworkForm, NetworkWish, RatesForm
+from tuicon.dialogs.reach import ReachForm
 from tuicon.messages import OperationFailed, OperationFinished
 from tuicon.model.members import members_of, networks_of
 from tuicon.model.ports import ports_text
+from tuicon.model.reach import mark_of
 from tuicon.screens.detail import Detail
 from tuicon.screens.image_actions import ImageActions
 from tuicon.widgets.table import RecordTable
@@ -163,6 +165,20 @@ class NetworkActions(ImageActions):
             Confirm(f"Disconnect {container.name} from {name}?", lines),
             lambda yes: self.operate(title, call, key=container.id) if yes else None,
         )
+
+    def do_reach(self) -> None:
+        """Test what the member reaches, and mark in the picture where it stops."""
+        name, container = self.query_one(Detail).member
+        assert container is not None
+        others = [one.name for one in self.snapshot.containers if one.id != container.id]
+        form = ReachForm(container.name, (*others, "host"), partial(self.backend.containers.reach, container.id))
+
+        def mark(_answer: object) -> None:
+            networks = self.query_one(Detail).networks
+            networks.mark = mark_of(form.last, container, name, self.snapshot) if form.last else networks.mark
+            networks.redraw()
+
+        self.app.push_screen(form, mark)
 
     # -- limits ------------------------------------------------------------------------------------
 
