@@ -200,7 +200,7 @@ async def test_a_container_is_found_and_connected_with_an_address_and_names() ->
         await pilot.press("enter")
         wanted = Attachment("backend", "10.89.1.30", aliases=("dump", "archive"))
         await until(pilot, lambda: backend.asked("connect") == [("connect", "backup", wanted)])
-        await until(pilot, lambda: "backup" in seen(pilot))
+        await until(pilot, lambda: named(pilot, topology(pilot).cursor_key) == "backup")
 
     await in_networks(body)
 

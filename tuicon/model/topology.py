@@ -13,7 +13,8 @@ from tuicon.model.snapshot import Snapshot
 from tuicon.model.text import printable
 from tuicon.model.traffic import Flow, HostLink
 
-_WIDE, _MEDIUM, _SMALL = 104, 68, 52
+_WIDE, _MEDIUM, _SMALL = 104, 64, 52
+_CROWDED = 76
 _LEAST = 12
 _SHARED_DRIVERS = ("macvlan", "ipvlan")
 UPLINK = "uplink"
@@ -72,7 +73,9 @@ class _Sheet(Value, frozen=True):
 
     @property
     def edge(self) -> int:
-        return 14 if self.width >= _WIDE else 8 if self.width >= _MEDIUM else 3
+        if self.width >= _WIDE:
+            return 14
+        return 8 if self.width >= (_CROWDED if self.has_limits else _MEDIUM) else 3
 
     @property
     def rate(self) -> int:

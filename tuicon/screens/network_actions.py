@@ -145,6 +145,7 @@ class NetworkActions(ImageActions):
                 one = answer.container
                 call = partial(self.backend.containers.connections.connect, one.id, answer.attachment)
                 self.operate(f"connect {one.name} to {network.name}", call, key=one.id)
+                self.query_one(Topology).go_to(f"{network.name}/{one.id}")
 
         self.app.push_screen(ConnectForm(network, tuple(candidates)), connect)
 

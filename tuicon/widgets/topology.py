@@ -65,6 +65,7 @@ class Topology(ScrollView, can_focus=True):
         self._draw: Draw = lambda _width, _height: ()
         self._lines: tuple[Line, ...] = ()
         self._keys: tuple[str, ...] = ()
+        self._wanted = ""
 
     @property
     def lines(self) -> tuple[Line, ...]:
@@ -80,6 +81,15 @@ class Topology(ScrollView, can_focus=True):
         self._draw = draw
         self._lay_out()
 
+    def go_to(self, key: str) -> None:
+        """Put the cursor on a member, as soon as it is in the picture."""
+        self._wanted = key
+        self._go()
+
+    def _go(self) -> None:
+        if self._wanted in self._keys:
+            self.cursor_key, self._wanted = self._wanted, ""
+
     def _lay_out(self) -> None:
         width = self.scrollable_content_region.width or self.size.width
         lines = self._draw(width, self.size.height) if width else ()
@@ -90,6 +100,7 @@ class Topology(ScrollView, can_focus=True):
         self.virtual_size = Size(width, len(lines))
         if self.cursor_key not in self._keys:
             self.cursor_key = self._keys[min(max(place, 0), len(self._keys) - 1)] if self._keys else ""
+        self._go()
         self.refresh()
 
     @property
