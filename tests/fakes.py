@@ -17,7 +17,7 @@ from engine.model.contents import Advice, Change, Extracted, FileEntry, LayerSum
 from engine.model.event import Event
 from engine.model.image import Image, ImageSettings
 from engine.model.limits import Limits, LimitsChanged
-from engine.model.network import Endpoint, Network
+from engine.model.network import Endpoint
 from engine.model.packages import (
     Database,
     Distribution,
@@ -27,10 +27,12 @@ from engine.model.packages import (
     Severity,
     Vulnerability,
 )
+from engine.model.reach import Reach
 from engine.model.status import Status
 from engine.model.transfer import HistoryStep, Prunable, PrunePlan
 from engine.model.usage import Counters, Usage
 from engine.model.volume import Cloned, Measured, Volume, VolumePrunePlan, VolumeSnapshot, VolumeUse
+from tests.fake_networks import FakeConnections, FakeNetworks, a_reach, interfaces_of
 from tests.fake_registries import FakeRegistries, some_images, some_steps
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -104,7 +106,7 @@ class FakeSampler:
     def sample(self) -> dict[str, Usage]:
         self._tick += 1
         running = (container for container in self._backend.items if container.status.is_alive)
-        return {container.id: a_usage(int(container.id, 16), self._tick) for container in running}
+        return {container.id: self._backend.usage(container, self._tick) for container in running}
 
     def close(self) -> None:
         self._backend.calls.append(("close_sampler",))
@@ -115,6 +117,7 @@ class FakeContainers:
 
     def __init__(self, backend: FakeBackend) -> None:
         self._backend = backend
+        self.connections = FakeConnections(backend)
 
     def _change(self, ref: str, **values: Any) -> Container:
         found = self.get(ref)
@@ -219,6 +222,10 @@ class FakeContainers:
         self._do("update", self.get(ref).name, change(before))
         self._change(ref, limits=change(before))
         return LimitsChanged(self.get(ref).id, before, change(before))
+
+    def reach(self, ref: str, target: str, port: int = 0) -> Reach:
+        self._do("reach", self.get(ref).name, target, port)
+        return a_reach(self.get(ref).name, target, port)
 
     def sampler(self) -> FakeSampler:
         return FakeSampler(self._backend)
@@ -352,33 +359,6 @@ class FakeImages:
     def load(self, source: Path) -> tuple[Image, ...]:
         self._backend.calls.append(("load", source))
         return tuple(some_images()[:1])
-
-
-class FakeNetworks:
-    """The three builtin ones."""
-
-    def list(self) -> tuple[Network, ...]:
-        bridge = Network(
-            "1" * 64,
-            "bridge",
-            "bridge",
-            NOW,
-            subnet="10.88.0.0/16",
-            gateway="10.88.0.1",
-            bridge="tuicon0",
-            builtin=True,
-        )
-        return (
-            bridge,
-            Network("2" * 64, "host", "host", NOW, builtin=True),
-            Network("3" * 64, "none", "null", NOW, builtin=True),
-        )
-
-    def inspect(self, ref: str) -> dict[str, Any]:
-        return {"Id": ref}
-
-    def remove(self, ref: str) -> None:
-        raise NotFound("network", ref)
 
 
 class FakeVolumes:
@@ -546,7 +526,7 @@ class FakeBackend:
         self.containers = FakeContainers(self)
         self.images = FakeImages(self)
         self.registries = FakeRegistries(self)
-        self.networks = FakeNetworks()
+        self.networks = FakeNetworks(self)
         self.volumes = FakeVolumes(self)
         self.events = FakeEvents(self)
         self.system = FakeSystem(self)
@@ -556,6 +536,11 @@ class FakeBackend:
 
     def disk(self) -> str:
         return "/dev/vda"
+
+    def usage(self, container: Container, tick: int) -> Usage:
+        number = int(container.id, 16)
+        found = a_usage(number, tick)
+        return replace(found, counters=replace(found.counters, interfaces=interfaces_of(container, number, tick)))
 
     def asked(self, name: str) -> list[tuple[Any, ...]]:
         return [call for call in self.calls if call[0] == name]

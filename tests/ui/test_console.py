@@ -364,8 +364,8 @@ async def test_a_form_runs_a_new_container() -> None:
     async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
         await pilot.press("n")
         await until(pilot, lambda: isinstance(pilot.app.screen, RunForm))
-        pilot.app.screen.query_one("#run-command", Input).value = "sleep 60"
-        pilot.app.screen.query_one("#run-memory", Input).value = "64m"
+        pilot.app.screen.query_one("#field-command", Input).value = "sleep 60"
+        pilot.app.screen.query_one("#field-memory", Input).value = "64m"
         await pilot.press("enter")
         await until(pilot, lambda: backend.asked("run"))
         spec = backend.asked("run")[0][1]

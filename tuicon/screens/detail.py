@@ -26,6 +26,7 @@ from tuicon.model.history import History
 from tuicon.model.ports import ports_text
 from tuicon.model.rows import Cell, Column, Row
 from tuicon.model.snapshot import Snapshot
+from tuicon.screens import network_detail
 from tuicon.widgets.chart import Chart
 from tuicon.widgets.document import DocumentView
 from tuicon.widgets.log_view import LogView
@@ -35,8 +36,8 @@ from tuicon.widgets.table import RecordTable
 TABS = {
     "containers": ("logs", "graphs", "limits", "processes", "inspect"),
     "images": ("info", "history", "usage", "inspect"),
-    "networks": ("inspect",),
     "volumes": ("info", "inspect"),
+    "networks": network_detail.TABS,
 }
 _TAIL = 2000
 _PROCESS_COLUMNS = (
@@ -70,6 +71,7 @@ class Detail(Vertical):
         self._incoming: deque[LogEntry] = deque()
         self._stop_logs = threading.Event()
         self._steps: tuple[str, tuple[HistoryStep, ...]] | None = None
+        self.networks = network_detail.NetworkTabs(self)
 
     def compose(self) -> ComposeResult:
         """Lay out."""
@@ -85,6 +87,7 @@ class Detail(Vertical):
             yield RecordTable(id="processes", empty="no processes")
             for name in ("info", "history", "usage", "inspect"):
                 yield DocumentView(id=name)
+            yield from self.networks.compose()
 
     def on_mount(self) -> None:
         """Begin to take what the log reader brings."""
@@ -158,6 +161,13 @@ class Detail(Vertical):
             self._refresh_tab()
         if container is not None:
             self._show_usage(container, snapshot.usages.get(container.id))
+        if pane == "networks":
+            self.networks.show(key, snapshot, self.query_one(ContentSwitcher).current)
+
+    @property
+    def member(self) -> tuple[str, Container | None]:
+        """The member of a network that the cursor is on: the network's name, and the container."""
+        return self.networks.member(self.query_one(ContentSwitcher).current)
 
     def _title(self, container: Container | None) -> str:
         if container is not None:
@@ -166,6 +176,8 @@ class Detail(Vertical):
         image = self._image
         if image is not None:
             return images.name_of(image)
+        if self._pane == "networks":
+            return next((one.name for one in self._snapshot.networks if one.id == self._key), "")
         return self._key[:19] if self._key else ""
 
     def _follow_logs(self, container: Container | None) -> None:
@@ -243,14 +255,26 @@ class Detail(Vertical):
             self._load_processes(self._key)
         elif current == "inspect":
             self._load_inspect(self._pane, self._key)
-        elif self._pane == "images":
-            self._show_image(self._image)
-        elif self._pane == "volumes":
-            self._load_volume(self._key)
-        elif self._pane == "containers":
-            container = self._snapshot.container(self._key)
-            if container is not None:
-                self._show_usage(container, self._snapshot.usages.get(self._key))
+        else:
+            {"networks": self._refresh_network, "images": self._refresh_image, "volumes": self._refresh_volume,
+                "containers": self._refresh_container}[self._pane]()  # fmt: skip
+
+    def _refresh_network(self) -> None:
+        current = self.query_one(ContentSwitcher).current
+        self.networks.show(self._key, self._snapshot, current)
+        if current == "rules":
+            self._load_rules(self._key)
+
+    def _refresh_image(self) -> None:
+        self._show_image(self._image)
+
+    def _refresh_volume(self) -> None:
+        self._load_volume(self._key)
+
+    def _refresh_container(self) -> None:
+        container = self._snapshot.container(self._key)
+        if container is not None:
+            self._show_usage(container, self._snapshot.usages.get(self._key))
 
     @work(thread=True, exclusive=True, group="detail", exit_on_error=False)
     def _load_processes(self, key: str) -> None:
@@ -265,6 +289,14 @@ class Detail(Vertical):
             self.query_one("#processes", RecordTable).show(
                 _PROCESS_COLUMNS, [_process_row(process) for process in found]
             )
+
+    @work(thread=True, exclusive=True, group="detail", exit_on_error=False)
+    def _load_rules(self, key: str) -> None:
+        try:
+            found = self._backend.networks.nft_rules(key)
+        except (EngineError, OSError) as error:
+            found = (str(error),)
+        self.app.call_from_thread(self.networks.show_rules, key, found)
 
     @property
     def _image(self) -> Image | None:

@@ -27,6 +27,7 @@ from tuicon.model.rows import Column, Row
 from tuicon.model.snapshot import Snapshot
 from tuicon.model.transfers import ending
 from tuicon.screens.detail import Detail
+from tuicon.screens.network_actions import NetworkActions
 from tuicon.screens.volume_actions import VolumeActions
 from tuicon.widgets.host_bar import HostBar
 from tuicon.widgets.log_view import LogView
@@ -36,7 +37,7 @@ from tuicon.widgets.transfer_strip import TransferStrip
 PANES = ("containers", "images", "networks", "volumes")
 
 
-class MainScreen(VolumeActions):
+class MainScreen(NetworkActions, VolumeActions):
     """Owns the snapshot, the filter and the selection; binds them down, turns commands into operations."""
 
     CSS_PATH = "main.tcss"
@@ -180,6 +181,11 @@ class MainScreen(VolumeActions):
     def show_marks(self) -> None:
         """Show anew which images have newer ones."""
         self._fill_images()
+
+    def go_to_container(self, container_id: str) -> None:
+        """Put the cursor on a container, in its list."""
+        self._wanted = container_id
+        self._jump()
 
     def _jump(self) -> None:
         """Put the cursor on a container that was asked for, once it is there."""
@@ -415,8 +421,7 @@ class MainScreen(VolumeActions):
             if is_undo:
                 self.notify("The limits are as they were", timeout=2)
         elif message.title.startswith("run ") and isinstance(message.result, Container):
-            self._wanted = message.result.id
-            self._jump()
+            self.go_to_container(message.result.id)
         elif isinstance(message.result, Copied):
             first, more = message.result.warnings[:1], len(message.result.warnings) - 1
             words = [f"Copied {units.size(message.result.size)}", *first, *([f"and {more} more"] if more > 0 else [])]
