@@ -17,7 +17,7 @@ from tuicon import locations, themes
 from tuicon.backend import Backend
 from tuicon.commands.browsing import BROWSING
 from tuicon.commands.registry import BY_ID, COMMANDS, Command
-from tuicon.dialogs.retune import Retune
+from tuicon.commands.tuning import TUNING
 from tuicon.feed import Feed
 from tuicon.messages import SnapshotTaken
 from tuicon.model.snapshot import Snapshot
@@ -62,9 +62,8 @@ class Console(App[int]):
     def __init__(self, backend: Backend, config: settings.Config | None = None) -> None:
         super().__init__()
         self.backend = backend
-        self.config = config or settings.load(
-            locations.config_directory(), set(BY_ID) | {command.id for command in BROWSING}
-        )
+        names = set(BY_ID) | {command.id for command in (*BROWSING, *TUNING)}
+        self.config = config or settings.load(locations.config_directory(), names)
         self.main = MainScreen(backend, self.config.keys)
         self.feed = Feed(backend, self._deliver)
         self._is_first = True
@@ -109,14 +108,6 @@ class Console(App[int]):
 
     def _welcome(self) -> None:
         self.push_screen(Welcome(), lambda yes: self.main.do_demo_up() if yes else None)
-
-    def on_retune_change_wanted(self, event: Retune.ChangeWanted) -> None:
-        """Hand a wish of the dialog to the main screen."""
-        self.main.change_limits(event)
-
-    def on_retune_undo_wanted(self, event: Retune.UndoWanted) -> None:
-        """Hand a wish of the dialog to the main screen."""
-        self.main.restore_limits(event)
 
     def notify(
         self, message: str, *, title: str = "", severity: SeverityLevel = "information", timeout: float | None = None,

@@ -67,12 +67,10 @@ def _change_one(engine: Engine, arguments: argparse.Namespace, ref: str, change:
     if arguments.ulimit:
         tuning.limit_processes(ref, tuple(parse_ulimit(text) for text in arguments.ulimit))
     if arguments.step_down:
-        from engine.api import step_down
-
         wanted = change(engine.containers.get(ref).limits).memory
         if wanted is None:
             raise Usage("update: --step-down needs --memory")
-        step_down(engine, ref, wanted, _STEPS_WITHIN)
+        tuning.step_down(ref, wanted, _STEPS_WITHIN)
     if not limit_flags.is_empty(arguments):
         tuning.update(ref, change, force=arguments.force, seconds=arguments.trial or 0.0)
     if arguments.memory_reclaim:
