@@ -33,7 +33,7 @@ def limits(backend: FakeBackend, name: str = "gateway") -> Limits:
     return backend.containers.get(name).limits
 
 
-async def tuned(body: Body, backend: FakeBackend | None = None, size: tuple[int, int] = (160, 50)) -> None:
+async def tuned(body: Body, backend: FakeBackend | None = None, size: tuple[int, int] = (112, 36)) -> None:
     async def open_pane(pilot: Pilot[int], backend: FakeBackend) -> None:
         await until(pilot, lambda: main_of(pilot).snapshot.usages)
         await pilot.press("t")
@@ -68,8 +68,8 @@ async def test_an_undo_follows_a_change_whose_result_is_not_back_yet() -> None:
     async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
         before = limits(backend)
         gate = backend.containers.tuning.gate = threading.Event()
-        await pilot.press("h", "h")
-        await until(pilot, lambda: limits(backend).cpus == 0.4)  # the kernel has it, the console does not know
+        await pilot.press("h")
+        await until(pilot, lambda: limits(backend).cpus == 0.45)  # the kernel has it, the console does not know
         await pilot.press("u")
         assert backend.asked("undo") == []
         gate.set()
@@ -124,7 +124,7 @@ async def test_every_knob_takes_what_is_typed() -> None:
         assert found.device_read_bps[0].rate == 50 << 20
         assert found.device_write_iops[0].rate == 900
 
-    await tuned(body)
+    await tuned(body, size=(100, 30))
 
 
 async def test_what_is_off_the_scale_is_said_beside_the_knob_and_not_asked_for() -> None:
@@ -183,7 +183,7 @@ async def test_a_line_is_dragged_with_the_mouse_and_asked_for_when_it_is_dropped
     async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
         graph = pane(pilot).query_one(LimitGraph)
         await until(pilot, lambda: graph.picture.lines)
-        row = next(y for y in range(graph.size.height) if "max 0.50 cores" in graph.render().plain.split("\n")[y])
+        row = next(y for y in range(graph.size.height) if "max 0.50 cores" in graph.text().split("\n")[y])
         knob(pilot, "memory").focus()
         knob(pilot, "cpus").focus()
         await pilot.pause()
@@ -271,7 +271,7 @@ async def test_other_windows_are_read_from_the_history() -> None:
             await pilot.press("w")
             await until(pilot, lambda title=title: graph.picture.window.title == title)  # type: ignore[misc]
             await until(pilot, lambda step=step: ("samples", "gateway", step) in backend.calls)  # type: ignore[misc]
-            await until(pilot, lambda title=title: f"{title} ago" in graph.render().plain)  # type: ignore[misc]
+            await until(pilot, lambda title=title: f"{title} ago" in graph.text())  # type: ignore[misc]
 
     await tuned(body)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from engine.model.event import Event
+from engine.model.history import Effect
 from engine.model.limits import Limits
 from tuicon.model import units
 from tuicon.model.text import printable
@@ -54,6 +55,21 @@ def difference(before: Limits, after: Limits) -> str:
     return ", ".join(
         f"{_name(name)} {_value(name, old)} → {_value(name, new)}" for name, old, new in pairs if old != new
     )
+
+
+def effect_parts(effect: Effect) -> tuple[tuple[str, str, str], ...]:
+    """Return (name, before, after) of what a change did."""
+    return (
+        ("CPU p95", f"{effect.cpu_p95_before:.2f}", f"{effect.cpu_p95_after:.2f} cores"),
+        ("throttled", f"{effect.throttled_before:.0f}%", f"{effect.throttled_after:.0f}%"),
+        ("pressure", f"{effect.pressure_before:.0f}%", f"{effect.pressure_after:.0f}%"),
+    )
+
+
+def effect_sentence(effect: Effect) -> str:
+    """Return what a change did, over equal times before and after it."""
+    parts = (f"{name} {before} → {after}" for name, before, after in effect_parts(effect))
+    return f"{', '.join(parts)} over {effect.seconds:.0f} s"
 
 
 def _moved(name: str, text: str) -> str:

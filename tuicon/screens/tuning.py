@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
@@ -12,14 +13,13 @@ from textual.binding import Binding, BindingType
 from textual.timer import Timer
 
 from engine.errors import Conflict, EngineError
-from engine.model.limits import Limits, LimitsChanged, Preview
+from engine.model.limits import Limits, LimitsChanged, OnTrial, Preview
 from tuicon.commands.tuning import TUNING, tuning_help
 from tuicon.dialogs.ask import Help
 from tuicon.model import tuning
 from tuicon.model.curve import WINDOWS
 from tuicon.model.text import printable
 from tuicon.model.tuning import Change, Value
-from tuicon.screens import tuning_texts as texts
 from tuicon.screens.tuning_view import StepDown, TuningView
 from tuicon.widgets.knob import Knob
 from tuicon.widgets.limit_graph import LimitGraph
@@ -103,7 +103,7 @@ class TuningScreen(TuningView):
 
     def _take_preview(self, preview: Preview) -> None:
         self._preview = preview
-        if self.is_mounted:
+        if self.is_laid_out:
             self._show_preview()
 
     def _ask(self) -> None:
@@ -125,10 +125,17 @@ class TuningScreen(TuningView):
         """Show what an operation has done."""
         self._settle()
         if isinstance(result, LimitsChanged):
-            self._facts = texts.with_limits(self._facts, result.after)
-            self._news = {"undo retune": "The limits are as they were", "keep": "It is kept"}.get(title, "")
             self._step = None if title == "step down" else self._step
+            self._news = "The limits are as they were" if title == "undo retune" else ""
+            self._set_facts(replace(self._facts, limits=result.after, trial=self._trial_of(result)))
         self._show_limits()
+
+    def _trial_of(self, result: LimitsChanged) -> OnTrial | None:
+        """Return the trial that an operation has begun, or goes on with."""
+        if not result.trial_seconds:
+            return None
+        confirmed = self._facts.trial.confirmed if self._facts.trial else result.before
+        return OnTrial(self._now, result.trial_seconds, confirmed, result.after)
 
     def refused(self, error: Exception) -> None:
         """Show beside the knob why nothing has changed, and what can be done instead."""

@@ -89,6 +89,7 @@ class Seen:
         samples: Of the window; of the live one those that were there when the pane was opened.
         read_at: When they were read.
         known: How many live values there were then.
+        has_pressure: Whether the kernel measures pressure; samples have zeros where it does not.
     """
 
     live: Callable[[str], Sequence[float]]
@@ -96,13 +97,20 @@ class Seen:
     read_at: datetime
     window: Window
     known: int = 0
+    has_pressure: bool = True
 
     def series(self, name: str) -> list[float]:
         """Return a quantity at equal distances; NaN where nothing is known."""
+        if name.endswith("pressure") and not self.has_pressure:
+            return [math.nan] * self.window.slots
         earlier = curve.laid_out(self.samples, name, self.window, self.read_at)
         if not self.window.is_live:
             return earlier
-        return [*earlier[: len(earlier) - self.known], *self.live(name)][-self.window.slots :]
+        live, known = list(self.live(name)), min(self.known, len(earlier))
+        if len(live) < self.window.slots:  # it begins where it began then
+            both = zip(live, earlier[len(earlier) - known :], strict=False)
+            live[:known] = [value if math.isfinite(value) else old for value, old in both]
+        return [*earlier[: len(earlier) - known], *live][-self.window.slots :]
 
 
 def picture_of(
@@ -138,7 +146,7 @@ def picture_of(
     return Picture(
         title, " · ".join(summary), unit, tuple(series), tuple(lines),
         (("peak", peak), ("p95", p95)) if known else (), pressure if has_pressure else None,
-        "thrott." if name == "throttled" else "waits" if name else "", _marks(changes, seen, now), seen.window,
+        "throttled" if name == "throttled" else "pressure" if name else "", _marks(changes, seen, now), seen.window,
     )  # fmt: skip
 
 

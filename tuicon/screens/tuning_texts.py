@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
 
 from rich.text import Text
 
 from engine.model.history import Advice
-from engine.model.limits import Effective, Limits, OnTrial, Preview
+from engine.model.limits import Effective, OnTrial, Preview
 from tuicon.model import units
-from tuicon.model.changes import MadeChange, difference
+from tuicon.model.changes import MadeChange, difference, effect_parts
 from tuicon.screens.tuning_facts import Facts
 
 Color = Callable[[str], str]
 _MOST_CHANGES = 12
-
-
-def with_limits(facts: Facts, limits: Limits) -> Facts:
-    """Return facts with other limits in force."""
-    return replace(facts, limits=limits)
 
 
 def changes_text(changes: Sequence[MadeChange], chosen: int, now: datetime, color: Color) -> Text:
@@ -54,14 +48,9 @@ def effect_text(facts: Facts, chosen: int, now: datetime, color: Color) -> Text:
     if effect is None:
         text.append(f"{', '.join(change.what)}: its effect is being measured", color("muted"))
         return text
-    pairs = (
-        ("CPU p95", f"{effect.cpu_p95_before:.2f}", f"{effect.cpu_p95_after:.2f}"),
-        ("throttled", f"{effect.throttled_before:.0f}%", f"{effect.throttled_after:.0f}%"),
-        ("pressure", f"{effect.pressure_before:.0f}%", f"{effect.pressure_after:.0f}%"),
-    )
-    for label, before, after in pairs:
+    for label, before, after in effect_parts(effect):
         text.append(f"{label} ", color("muted"))
-        text.append(f"{before} → {after}  ", "bold" if before != after else "")
+        text.append(f"{before} → {after}  ", "bold" if not after.startswith(before) else "")
     text.append(f"{effect.seconds:.0f} s before and after", color("muted"))
     return text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from rich.text import Text
@@ -18,10 +18,11 @@ from textual.widgets import Footer, Static
 
 from engine.errors import EngineError
 from engine.model.container import Container
-from engine.model.limits import Preview
+from engine.model.limits import OnTrial, Preview
 from engine.model.usage import Usage
 from tuicon.backend import Backend
 from tuicon.model import tuning
+from tuicon.model.changes import effect_sentence
 from tuicon.model.curve import WINDOWS, Window
 from tuicon.model.history import History
 from tuicon.model.snapshot import Snapshot
@@ -83,6 +84,7 @@ class TuningView(Screen[None]):
         self._step: StepDown | None = None
         self._news = ""
         self._chosen = 0
+        self._shown: dict[str, Text] = {}
         disks = tuning.disks_of(container.limits, backend.disk())
         self._tunables = tuning.tunables(host.cpus, host.memory_total, disks, backend.containers.tuning.knobs())
 
@@ -107,17 +109,26 @@ class TuningView(Screen[None]):
 
     def on_mount(self) -> None:
         """Show what is in force."""
-        self.query_one("#knobs").border_title = Content(f"Retune {printable(self._called)}")
+        title = Content.assemble(
+            f"Retune {printable(self._called)} ",
+            (" h l step · H L leap · 0-9 type · x none · drag a line ", "dim"),
+        )
+        self.query_one("#knobs").border_title = title
         self._show_limits()
         self.query(Knob).first().focus()
         self.set_interval(_READS_EVERY, self._read)
-        self.set_interval(0.25, self._show_note)
+        self.set_interval(0.25, self._tick)
         self._read()
 
     def on_unmount(self) -> None:
         """Call off what would go on for long."""
         if self._step is not None:
             self._step.stop.set()
+
+    @property
+    def is_laid_out(self) -> bool:
+        """Whether there is something to show anything in: not yet when it opens, and no more when it closes."""
+        return self.is_attached and bool(self.query("#note")) and bool(self.query(Knob))
 
     @property
     def is_settled(self) -> bool:
@@ -130,7 +141,7 @@ class TuningView(Screen[None]):
     def show_snapshot(self, snapshot: Snapshot) -> None:
         """Show the use now; when somebody else has moved a limit, look."""
         self._usage, self._now = snapshot.usages.get(self.container_id), snapshot.taken_at
-        if not self.is_mounted:
+        if not self.is_laid_out:
             return
         container = snapshot.container(self.container_id)
         if container is None or not container.status.is_alive:
@@ -151,7 +162,8 @@ class TuningView(Screen[None]):
         known = len(self._history.series(self.container_id, "cpu"))
         is_needed = not window.is_live or self._seen.window != window
         samples = read_samples(self._backend, self.container_id, window, now) if is_needed else ()
-        seen = Seen(self._live, samples, now, window, known) if is_needed else self._seen
+        has_pressure = self._usage is None or self._usage.counters.cpu_pressure is not None
+        seen = Seen(self._live, samples, now, window, known, has_pressure) if is_needed else self._seen
         try:
             facts = read_facts(self._backend, self.container_id, chosen, now)
         except (EngineError, OSError):
@@ -159,18 +171,36 @@ class TuningView(Screen[None]):
         self.app.call_from_thread(self._take_facts, moves, facts, seen)
 
     def _take_facts(self, moves: int, facts: Facts, seen: Seen) -> None:
-        if not self.is_mounted or moves != self._moves:
+        if not self.is_laid_out or moves != self._moves:
             return  # a limit was moved meanwhile
         if seen.window == self._window:
             self._seen = seen
-        ended = self._facts.trial is not None and facts.trial is None
-        if ended and not self._in_flight:
-            self._news = "The trial is over" if facts.limits == self._facts.trial.confirmed else self._news  # type: ignore[union-attr]
-            self._is_trying = False
+        self._set_facts(facts if self._step is None else replace(facts, trial=None))  # its steps are trials, too
+        self._show_limits()
+
+    def _set_facts(self, facts: Facts) -> None:
+        """Take what is known now; a trial that is over is reported on."""
+        before, self._facts = self._facts.trial, facts
         if facts.trial is not None:
             self._trial_ends = self.clock() + facts.trial.seconds_left
-        self._facts = facts
-        self._show_limits()
+        elif before is not None:
+            self._is_trying = False
+            self._report(before, is_kept=facts.limits == before.after)
+
+    @work(thread=True, exclusive=True, group="report", exit_on_error=False)
+    def _report(self, trial: OnTrial, *, is_kept: bool) -> None:
+        """Say what a trial did, once it is over."""
+        try:
+            effect = self._backend.containers.history.effect(self.container_id, trial.began)
+        except (EngineError, OSError):
+            effect = None
+        end = "It is kept" if is_kept else "The trial is over, the limits are as before"
+        self.app.call_from_thread(self._tell, f"{end}: {effect_sentence(effect)}" if effect else end)
+
+    def _tell(self, news: str) -> None:
+        self._news = news
+        if self.is_laid_out:
+            self._show_note()
 
     def _live(self, name: str) -> list[float]:
         return list(self._history.series(self.container_id, name))
@@ -190,16 +220,20 @@ class TuningView(Screen[None]):
                 knob.value = tuning.value_of(self._facts.limits, knob.tunable)
             knob.used = tuning.used_of(knob.tunable, self._usage)
             knob.note = tuning.part_of_host(knob.tunable, knob.value, self._host.cpus)
-        self.query_one("#changes", Static).update(
-            texts.changes_text(self._facts.changes, self._chosen, self._now, self._color)
-        )
         effect = texts.effect_text(self._facts, self._chosen, self._now, self._color)
-        self.query_one("#side-effect", Static).update(effect)
-        self.query_one("#effect", Static).update(effect)
-        self.query_one("#side-advice", Static).update(texts.advice_text(self._facts.advice, self._color))
+        self._put("changes", texts.changes_text(self._facts.changes, self._chosen, self._now, self._color))
+        self._put("effect", effect)
+        self._put("side-effect", effect, grows=True)
+        self._put("side-advice", texts.advice_text(self._facts.advice, self._color), grows=True)
         self._show_preview()
         self._show_note()
         self._show_graph()
+
+    def _put(self, name: str, text: Text, *, grows: bool = False) -> None:
+        """Show a text; one that is there already, or cannot change its height, costs no new layout."""
+        if self._shown.get(name) != text:
+            self._shown[name] = text
+            self.query_one(f"#{name}", Static).update(text, layout=grows)
 
     def _color(self, name: str) -> str:
         return self.app.theme_variables.get(name, "#888888")
@@ -219,13 +253,14 @@ class TuningView(Screen[None]):
     def _show_preview(self) -> None:
         is_wanted = bool(self._wanted or self._asked or self._knob.typed)
         preview = self._preview if is_wanted and self._preview else self._facts.preview
-        self.query_one("#preview", Static).update(
-            texts.preview_text(preview, self._knob.tunable.group, self._color, is_wanted=is_wanted)
-        )
+        self._put("preview", texts.preview_text(preview, self._knob.tunable.group, self._color, is_wanted=is_wanted))
+
+    def _tick(self) -> None:
+        if self.is_laid_out:
+            self._show_note()
 
     def _show_note(self) -> None:
         left = self._trial_ends - self.clock()
-        note = self.query_one("#note", Static)
         text: Text | None = None
         if self._step is not None:
             text = texts.step_text(self._step.began_at, self._step.used, self._step.wanted)
@@ -237,7 +272,7 @@ class TuningView(Screen[None]):
             text = texts.offer_text(self._refused_memory, can_be_high=self._can("high"))
         elif self._is_trying:
             text = Text(f"The next change is on trial for {self._trial_seconds:g} s · + - more or less time · t not so")
-        note.set_class(text is not None, "-urgent")
+        self.query_one("#note").set_class(text is not None, "-urgent")
         if text is None:
             is_narrow = self.has_class("-narrow")
             text = (
@@ -245,13 +280,13 @@ class TuningView(Screen[None]):
                 if self._news
                 else texts.advice_text(self._facts.advice if is_narrow else None, self._color)
             )
-        note.update(text)
+        self._put("note", text)
 
     def _can(self, name: str) -> bool:
         return any(tunable.id == name and not tunable.why_not for tunable in self._tunables)
 
     def on_descendant_focus(self) -> None:
         """Graph what the focused knob limits."""
-        if self.is_mounted and self.query(Knob):
+        if self.is_laid_out:
             self._show_graph()
             self._show_preview()

@@ -6,10 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.text import Text
+from rich.segment import Segment
+from rich.style import Style
 from textual import events
 from textual.content import Content
+from textual.geometry import Size
 from textual.message import Message
+from textual.strip import Strip
 from textual.widget import Widget
 
 from tuicon.model import curve
@@ -17,9 +20,10 @@ from tuicon.model.curve import WINDOWS, Window
 from tuicon.widgets import chart, plot
 from tuicon.widgets.plot import Series
 
-_AXIS = 8
+_AXIS = 10
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _FAR = 6.0
+_Cell = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,8 @@ class LimitGraph(Widget):
         self._top = 1.0
         self._held: str | None = None
         self._dragged: float | None = None
+        self._drawn: list[Strip] = []
+        self._drawn_at: Size | None = None
 
     def show(self, picture: Picture) -> None:
         """Show something else; while a line is dragged the scale stays."""
@@ -106,7 +112,13 @@ class LimitGraph(Widget):
             self.border_title, self.border_subtitle = Content(titles[0]), Content(titles[1])
         if self._held is None:
             self._top = self._scale()
+        self._drawn_at = None
         self.refresh()
+
+    def notify_style_update(self) -> None:
+        """Draw anew in other colours."""
+        self._drawn_at = None
+        super().notify_style_update()
 
     def _scale(self) -> float:
         """Return the top of the axis: limits far above the use do not flatten it, they lie on the upper edge."""
@@ -127,23 +139,39 @@ class LimitGraph(Widget):
     def _plot_width(self) -> int:
         return max(8, self.size.width - _AXIS)
 
-    def render(self) -> Text:
-        """Draw."""
-        width, height = self._plot_width, self._plot_height
-        cells = [[(" ", "")] * width for _ in range(height)]
+    def render_line(self, y: int) -> Strip:
+        """Draw a row."""
+        if self._drawn_at != self.size:
+            self._drawn = [self._strip(cells) for cells in self._rows()]
+            self._drawn_at = self.size
+        return self._drawn[y] if y < len(self._drawn) else Strip.blank(self.size.width, self.rich_style)
+
+    def text(self) -> str:
+        """Return what is seen."""
+        return "\n".join("".join(character for character, _ in cells) for cells in self._rows())
+
+    def _rows(self) -> list[list[_Cell]]:
+        width, height, muted = self._plot_width, self._plot_height, self._color("muted")
+        cells: list[list[_Cell]] = [[(" ", "")] * width for _ in range(height)]
         for number, one in reversed(list(enumerate(self.picture.curves))):
             self._draw_curve(cells, one, is_filled=number == 0)
         self._draw_levels(cells)
         self._draw_lines(cells)
-        text = Text(no_wrap=True, end="")
         ticks = self._ticks(height)
-        for row, line in enumerate(cells):
-            text.append(f"{ticks.get(row, ''):>{_AXIS - 1}}{'┤' if row in ticks else '│'}", self._color("muted"))
-            _append(text, line)
-            text.append("\n")
-        self._append_strip(text)
-        self._append_times(text)
-        return text
+        sides = [f"{ticks.get(row, ''):>{_AXIS - 1}}{'┤' if row in ticks else '│'}" for row in range(height)]
+        sides += [f"{self.picture.pressure_name:>{_AXIS - 1}}│", " " * (_AXIS - 1) + "└"]
+        rows = [*cells, self._pressure_row(width), self._times_row(width)]
+        return [[*((character, muted) for character in side), *row] for side, row in zip(sides, rows, strict=True)]
+
+    def _strip(self, cells: Sequence[_Cell]) -> Strip:
+        """Return a row, neighbours of one style in one piece."""
+        segments, begin, base = [], 0, self.rich_style
+        for place in range(1, len(cells) + 1):
+            if place == len(cells) or cells[place][1] != cells[begin][1]:
+                text = "".join(character for character, _ in cells[begin:place])
+                segments.append(Segment(text, base + Style.parse(cells[begin][1])))
+                begin = place
+        return Strip(segments).adjust_cell_length(self.size.width, base)
 
     def _color(self, name: str) -> str:
         return self.app.theme_variables.get(name, "#888888")
@@ -156,7 +184,7 @@ class LimitGraph(Widget):
             for part in range(parts + 1)
         }
 
-    def _draw_curve(self, cells: list[list[tuple[str, str]]], one: Series, *, is_filled: bool) -> None:
+    def _draw_curve(self, cells: list[list[_Cell]], one: Series, *, is_filled: bool) -> None:
         width, height = len(cells[0]), len(cells)
         columns = curve.spread(one.values, self.picture.window.slots, width * 2)
         color = self._color(one.color)
@@ -165,7 +193,7 @@ class LimitGraph(Widget):
                 if bits:
                     cells[row][place] = (chr(0x2800 + bits), color)
 
-    def _draw_levels(self, cells: list[list[tuple[str, str]]]) -> None:
+    def _draw_levels(self, cells: list[list[_Cell]]) -> None:
         style, form = self._color("foreground"), chart.FORMATS[self.picture.unit]
         labels: dict[int, list[str]] = {}
         for name, value in self.picture.levels:
@@ -175,7 +203,7 @@ class LimitGraph(Widget):
                 cells[row][place] = ("╌", style)
             _write(cells[row], 1, f" {', '.join(found)} ", style)
 
-    def _draw_lines(self, cells: list[list[tuple[str, str]]]) -> None:
+    def _draw_lines(self, cells: list[list[_Cell]]) -> None:
         taken: dict[int, int] = {}
         for line in sorted(self.picture.lines, key=lambda one: one.is_chosen):
             row = self._row_of(line, len(cells))
@@ -197,31 +225,25 @@ class LimitGraph(Widget):
         value = self._dragged if line.id == self._held and self._dragged is not None else line.value
         return 0 if value is None else curve.row_of(value, self._top, height)
 
-    def _append_strip(self, text: Text) -> None:
-        text.append(f"{self.picture.pressure_name:>{_AXIS - 1}}│", self._color("muted"))
+    def _pressure_row(self, width: int) -> list[_Cell]:
+        cells: list[_Cell] = [(" ", "")] * width
         if self.picture.pressure is None:
-            text.append(" this kernel does not measure it", self._color("muted"))
-            text.append("\n")
-            return
-        cells = []
-        for value in curve.spread(self.picture.pressure, self.picture.window.slots, self._plot_width):
-            if not math.isfinite(value):
-                cells.append((" ", ""))
-                continue
-            color = "error" if value >= 40 else "warning" if value >= 10 else "success" if value >= 1 else "muted"
-            cells.append((_BLOCKS[min(7, int(value / 12.5))], self._color(color)))
-        _append(text, cells)
-        text.append("\n")
+            _write(cells, 1, "this kernel does not measure it", self._color("muted"))
+            return cells
+        for place, value in enumerate(curve.spread(self.picture.pressure, self.picture.window.slots, width)):
+            if math.isfinite(value):
+                color = "error" if value >= 40 else "warning" if value >= 10 else "success" if value >= 1 else "muted"
+                cells[place] = (_BLOCKS[min(7, int(value / 12.5))], self._color(color))
+        return cells
 
-    def _append_times(self, text: Text) -> None:
-        width, window = self._plot_width, self.picture.window
-        cells = [("─", self._color("muted"))] * width
+    def _times_row(self, width: int) -> list[_Cell]:
+        muted, window = self._color("muted"), self.picture.window
+        cells = [("─", muted)] * width
         for label, place in ((f"{window.title} ago", 0), (window.half, width // 2), ("now", width - 3)):
-            _write(cells, place, label, self._color("muted"))
+            _write(cells, place, label, muted)
         for mark in self.picture.marks:
             cells[min(width - 1, int(mark * width))] = ("▲", f"bold {self._color('accent')}")
-        text.append(" " * (_AXIS - 1) + "└", self._color("muted"))
-        _append(text, cells)
+        return cells
 
     # -- the mouse ---------------------------------------------------------------------------------
 
@@ -257,16 +279,7 @@ class LimitGraph(Widget):
                 self.post_message(self.Dragged(held, value, is_dropped=True))
 
 
-def _write(cells: list[tuple[str, str]], begin: int, label: str, style: str) -> None:
+def _write(cells: list[_Cell], begin: int, label: str, style: str) -> None:
     for place, character in enumerate(label, max(0, begin)):
         if place < len(cells):
             cells[place] = (character, style)
-
-
-def _append(text: Text, cells: Sequence[tuple[str, str]]) -> None:
-    """Append cells, neighbours of one style in one piece."""
-    begin = 0
-    for place in range(1, len(cells) + 1):
-        if place == len(cells) or cells[place][1] != cells[begin][1]:
-            text.append("".join(character for character, _ in cells[begin:place]), cells[begin][1] or None)
-            begin = place
