@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from engine.images.images import ImageStore
     from engine.images.registry.registries import Registries
     from engine.model.container import Mount
-    from engine.model.limits import LimitsChanged
     from engine.model.network import PortMapping
     from engine.networks.networks import NetworkStore
     from engine.store.journal import Journal
@@ -244,13 +243,6 @@ def parse_expose(text: str) -> tuple[str, ...]:
     from engine.networks.ports import parse_expose as parse
 
     return parse(text)
-
-
-def step_down(engine: Engine, ref: str, memory: int, within: float) -> LimitsChanged:
-    """Lower the memory limit of a running container bit by bit, as it gives up memory; see engine.containers.stepdown."""
-    from engine.containers.stepdown import step_down as step
-
-    return step(engine.containers.tuning, engine.containers.counters, ref, memory, within)
 
 
 def percentile(values: Iterable[float], part: float) -> float:

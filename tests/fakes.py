@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ from engine.model.container import Container, ContainerSpec, ExecSpec, LogEntry,
 from engine.model.contents import Advice, Change, Extracted, FileEntry, LayerSummary, Waste, WastedPath
 from engine.model.event import Event
 from engine.model.image import Image, ImageSettings
-from engine.model.limits import Limits, LimitsChanged
+from engine.model.limits import Limits
 from engine.model.network import Endpoint
 from engine.model.packages import (
     Database,
@@ -30,10 +30,11 @@ from engine.model.packages import (
 from engine.model.reach import Reach
 from engine.model.status import Status
 from engine.model.transfer import HistoryStep, Prunable, PrunePlan
-from engine.model.usage import Counters, Usage
+from engine.model.usage import Counters, Pressure, Usage
 from engine.model.volume import Cloned, Measured, Volume, VolumePrunePlan, VolumeSnapshot, VolumeUse
 from tests.fake_networks import FakeConnections, FakeNetworks, a_reach, interfaces_of
 from tests.fake_registries import FakeRegistries, some_images, some_steps
+from tests.fake_tuning import FakeTuning, FakeUseHistory
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 IMAGE_ID = "sha256:" + "ab" * 32
@@ -63,8 +64,12 @@ def a_usage(number: int, tick: int) -> Usage:
     counters = Counters(
         taken_ns=tick * 10**9, cpu_ns=tick * 10**8, memory_bytes=memory, memory_cache_bytes=5 << 20, pids=number % 7 + 1,
         memory_limit_bytes=256 << 20 if number % 2 else None, read_bytes=tick * 4096, write_bytes=tick * 8192,
+        cpu_pressure=Pressure(), memory_pressure=Pressure(), io_pressure=Pressure(),
     )  # fmt: skip
-    return Usage(counters, 1.0, cpu, cpu / 5, 1024.0 * number, 65536.0 * (tick % 5), 1, 2, 2048.0 * number, 512.0)
+    return Usage(
+        counters, 1.0, cpu, cpu / 5, 1024.0 * number, 65536.0 * (tick % 5), 1, 2, 2048.0 * number, 512.0,
+        cpu_pressure=max(0, cpu - 20) * 1.8, io_pressure=3.0 * (tick % 5),
+    )  # fmt: skip
 
 
 def an_inventory() -> Inventory:
@@ -118,6 +123,8 @@ class FakeContainers:
     def __init__(self, backend: FakeBackend) -> None:
         self._backend = backend
         self.connections = FakeConnections(backend)
+        self.tuning = FakeTuning(backend)
+        self.history = FakeUseHistory(backend)
 
     def _change(self, ref: str, **values: Any) -> Container:
         found = self.get(ref)
@@ -216,12 +223,6 @@ class FakeContainers:
     def inspect(self, ref: str) -> dict[str, Any]:
         found = self.get(ref)
         return {"Id": found.id, "Name": f"/{found.name}", "State": {"Status": str(found.status), "Pid": found.pid}}
-
-    def update(self, ref: str, change: Callable[[Limits], Limits]) -> LimitsChanged:
-        before = self.get(ref).limits
-        self._do("update", self.get(ref).name, change(before))
-        self._change(ref, limits=change(before))
-        return LimitsChanged(self.get(ref).id, before, change(before))
 
     def reach(self, ref: str, target: str, port: int = 0) -> Reach:
         self._do("reach", self.get(ref).name, target, port)
@@ -479,6 +480,9 @@ class FakeEvents:
     def __init__(self, backend: FakeBackend) -> None:
         self._backend = backend
 
+    def list(self, since: datetime | None = None) -> tuple[Event, ...]:
+        return tuple(self._backend.journal)
+
     def follow(self, *, stop: threading.Event | None = None) -> Iterator[Event]:
         while not (stop and stop.is_set()):
             if self._backend.news.wait(0.05):
@@ -523,6 +527,7 @@ class FakeBackend:
         self.many_files = 0
         self.more_images: list[Image] = []
         self.news = threading.Event()
+        self.journal: list[Event] = []
         self.containers = FakeContainers(self)
         self.images = FakeImages(self)
         self.registries = FakeRegistries(self)

@@ -371,7 +371,15 @@ MOVES = (
 
 def key_text(keys: str) -> str:
     """Return keys as people write them."""
-    names = {"slash": "/", "colon": ":", "question_mark": "?", "plus": "+"}
+    names = {
+        "slash": "/",
+        "colon": ":",
+        "question_mark": "?",
+        "plus": "+",
+        "minus": "-",
+        "comma": ",",
+        "full_stop": ".",
+    }
     return " ".join(names.get(key, key.replace("ctrl+", "ctrl-")) for key in keys.split(","))
 
 

@@ -227,12 +227,14 @@ class Detail(Vertical):
         host = self._snapshot.host
         text = Text()
         muted = self.app.theme_variables["warning"]
-        text.append(f"{'LIMIT':<14}{'IN FORCE':<18}{'USED NOW':<18}\n", "bold")
-        for tunable in tuning.tunables(host.cpus, host.memory_total, disk):
-            limit = tuning.value_of(container.limits, tunable, disk)
-            text.append(f"{tunable.label:<14}")
+        text.append(f"{'LIMIT':<18}{'IN FORCE':<18}{'USED NOW':<18}\n", "bold")
+        for tunable in tuning.tunables(host.cpus, host.memory_total, tuning.disks_of(container.limits, disk)):
+            limit, used = tuning.value_of(container.limits, tunable), tuning.used_of(tunable, usage)
+            if limit is None and not tunable.is_main:
+                continue
+            text.append(f"{tunable.title:<18}")
             text.append(f"{tuning.text_of(tunable, limit):<18}", "" if limit is None else muted)
-            text.append(f"{tuning.text_of(tunable, tuning.used_of(tunable, usage)) if usage else '-':<18}\n")
+            text.append(f"{tuning.text_of(tunable, used) if usage and used is not None else '-':<18}\n")
         if usage:
             counters = usage.counters
             text.append(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -15,19 +14,19 @@ from textual.widgets import Footer, Input
 from engine.model.change import Copied
 from engine.model.container import Container
 from engine.model.image import Image
-from engine.model.limits import Limits, LimitsChanged
+from engine.model.limits import LimitsChanged
 from tuicon.backend import Backend
 from tuicon.commands.registry import BY_ID, COMMANDS, Command, help_groups
 from tuicon.dialogs.ask import Confirm, Help
-from tuicon.dialogs.retune import Retune, Target
 from tuicon.messages import OperationFailed, OperationFinished, SnapshotTaken
-from tuicon.model import images, rows, tuning, units, volumes
+from tuicon.model import images, rows, units, volumes
 from tuicon.model.history import History
 from tuicon.model.rows import Column, Row
 from tuicon.model.snapshot import Snapshot
 from tuicon.model.transfers import ending
 from tuicon.screens.detail import Detail
 from tuicon.screens.network_actions import NetworkActions
+from tuicon.screens.tuning import TuningScreen
 from tuicon.screens.volume_actions import VolumeActions
 from tuicon.widgets.host_bar import HostBar
 from tuicon.widgets.log_view import LogView
@@ -138,8 +137,9 @@ class MainScreen(NetworkActions, VolumeActions):
         self._show_lists()
         self._jump()
         self._show_detail()
-        if isinstance(self.app.screen, Retune):
-            self.app.screen.show_usage(snapshot.usages.get(self.app.screen.container_id))
+        for screen in self.app.screen_stack:
+            if isinstance(screen, TuningScreen):
+                screen.show_snapshot(snapshot)
 
     def watch_pattern(self) -> None:
         """Filter anew."""
@@ -399,26 +399,22 @@ class MainScreen(NetworkActions, VolumeActions):
     # -- retuning ----------------------------------------------------------------------------------
 
     def do_retune(self) -> None:
-        """Open the knobs of the container."""
-        container = self.targets[0]
-        host, disk = self.snapshot.host, self.backend.disk()
-        knobs = tuning.tunables(host.cpus, host.memory_total, disk)
-        target = Target(container.id, container.name, container.limits)
-        usage = self.snapshot.usages.get(container.id)
-        self._retune = Retune(target, knobs, disk, self._history, usage)
-        self.app.push_screen(self._retune)
+        """Open the tuning pane of the container."""
+        self.app.push_screen(
+            TuningScreen(self.backend, self.targets[0], self.snapshot, self._history, self.retune, self.keys)
+        )
 
-    _retune: Retune | None = None
+    def _tuning_of(self, container_id: str) -> TuningScreen | None:
+        screens = (screen for screen in self.app.screen_stack if isinstance(screen, TuningScreen))
+        return next((screen for screen in screens if screen.container_id == container_id), None)
 
     def on_operation_finished(self, message: OperationFinished) -> None:
         """Remember changes of limits, so that they can be taken back; drop the marks of what is done."""
         if isinstance(message.result, LimitsChanged):
-            is_undo = message.title.startswith("undo")
-            if not is_undo:
-                self._undo.append(message.result)
-            if self._retune is not None and self.app.screen is self._retune:
-                self._retune.changed(message.result.before, message.result.after, is_undo=is_undo)
-            if is_undo:
+            pane = self._tuning_of(message.key)
+            if pane is not None:
+                pane.took(message.title, message.result)
+            elif message.title == "undo retune":
                 self.notify("The limits are as they were", timeout=2)
         elif message.title.startswith("run ") and isinstance(message.result, Container):
             self.go_to_container(message.result.id)
@@ -430,24 +426,12 @@ class MainScreen(NetworkActions, VolumeActions):
             self.took(message.result)
 
     def on_operation_failed(self, message: OperationFailed) -> None:
-        """Say what went wrong, and show the knobs as they are."""
-        super().on_operation_failed(message)
+        """Say what went wrong; in the tuning pane, beside the knob."""
         message.prevent_default()
-        if self._retune is not None and self.app.screen is self._retune:
-            self._retune.refused()
-
-    def change_limits(self, event: Retune.ChangeWanted) -> None:
-        """Have the kernel take other limits."""
-        call = partial(self.backend.containers.update, event.container_id, event.change)
-        self.operate("retune", call, key=event.container_id)
-
-    def restore_limits(self, event: Retune.UndoWanted) -> None:
-        """Have the kernel take earlier limits again."""
-
-        def restore(_limits: Limits) -> Limits:
-            return event.limits
-
-        self._undo = [change for change in self._undo if change.before != event.limits]
-        self.operate(
-            "undo retune", partial(self.backend.containers.update, event.container_id, restore), key=event.container_id
-        )
+        if message.title == "retune":
+            self._forget_retuned(message.key)
+        pane = self._tuning_of(message.key)
+        if pane is not None:
+            pane.refused(message.error)
+        else:
+            super().on_operation_failed(message)
