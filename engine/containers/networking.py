@@ -126,6 +126,7 @@ class Networking:
         return {
             "address": self._networks.get(endpoint["network"]).gateway, "source": endpoint["address"],
             "names": str(self._networks.names), "servers": resolver.upstream(spec.dns) if has_way_out else [],
+            "completes": resolver.completes(spec.dns_options),
         }  # fmt: skip
 
     def rename(self, container_id: str, name: str) -> None:

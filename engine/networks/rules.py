@@ -60,7 +60,11 @@ def ruleset(table: str, networks: tuple[Network, ...], in_force: InForce | None 
             f"meta l4proto {_PROTOCOLS} {local} dnat ip6 to meta l4proto . th dport map @ports6",
         ]
     names = (
-        [f"iifname {ours} udp dport 53 fib daddr type local redirect to :ip saddr map @resolvers"] if bridges else []
+        [
+            f"iifname {ours} meta l4proto {{ tcp, udp }} th dport 53 fib daddr type local redirect to :ip saddr map @resolvers"
+        ]
+        if bridges
+        else []
     )
     found, resolvers = (in_force.ports, in_force.resolvers) if in_force else ((), ())
     old = [port for port in found if ":" not in port.address]

@@ -89,7 +89,9 @@ class Monitor:
         if self._checks:
             self._checks.begin(self._pid, self._group, self._streams)
         self._recorder.begin(self._group, self._pid)
-        status = self._streams.supervise(self._pid, self._recorder, *([self._checks] if self._checks else []))
+        status = self._streams.supervise(
+            self._pid, self._recorder, self._resolver, *([self._checks] if self._checks else [])
+        )
         self._recorder.end()
         if self._checks:
             self._checks.end()
