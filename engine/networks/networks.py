@@ -221,12 +221,23 @@ class NetworkStore:
             return is_running
 
         if asked:
-            address = addresses.lease_one(directory, space.network, space.check(asked), container_id, is_in_use)
+            address = space.check(asked)
+            holder = addresses.lease_one(directory, address, container_id, is_in_use)
+            if holder:
+                name = self._name_of(holder, space.network)
+                raise Conflict(f"address {address} of network {space.network} is in use by container {name}")
         else:
             address = addresses.lease(directory, space, container_id, is_in_use)
         if stale:  # it was killed together with its monitor, and its ports would lead to somebody else
             self.firewall.drop_ports({address})
         return address
+
+    def _name_of(self, container_id: str, network: str) -> str:
+        """Return the name by which a network knows a container; its short id in a network without names."""
+        try:
+            return self.names.joinpath(network, container_id).read_text().split()[2]
+        except FileNotFoundError:
+            return container_id[:12]
 
     def announce(self, endpoint: Endpoint, container_id: str, names: tuple[str, ...]) -> Path:
         """Let the containers of a network know a container by its names; return the file that does so."""

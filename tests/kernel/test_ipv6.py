@@ -145,7 +145,7 @@ def test_what_does_not_fit_is_refused_with_the_name_of_what_is_in_the_way(engine
     first = engine.containers.run(replace(SLEEP, network="dual", attachments=(asked_for,)))
     assert first.endpoints[0].address6 == f"{_PREFIX}:3::7"
     leased = {path.name for path in Path(engine.root, "networks/dual/leases").iterdir()}
-    with pytest.raises(Conflict, match=f"{_PREFIX}:3::7 of network dual is in use by container {first.short_id}"):
+    with pytest.raises(Conflict, match=f"{_PREFIX}:3::7 of network dual is in use by container {first.name}"):
         engine.containers.run(replace(SLEEP, network="dual", attachments=(asked_for,)))
     assert {path.name for path in Path(engine.root, "networks/dual/leases").iterdir()} == leased
     for _ in range(4):

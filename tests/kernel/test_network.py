@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -118,10 +120,26 @@ def test_a_network_in_use_stays_and_a_free_one_goes(engine: Engine) -> None:
         run(engine, network="mine")
 
 
-def test_overlapping_and_malformed_subnets_are_refused(engine: Engine) -> None:
+def test_a_policy_of_others_that_drops_what_is_forwarded_is_found(outside: str) -> None:
+    chain = "chain {hook} {{\n type filter hook {hook} priority 0; policy {policy};\n}}\n"
+    commands = "".join(
+        f"table {family} t{policy} {{\n{chain.format(hook='input', policy='drop')}{chain.format(hook='forward', policy=policy)}}}\n"
+        for family in ("ip", "ip6", "inet")
+        for policy in ("drop", "accept")
+    )
+    look = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r}); from engine.linux import nftables; "
+    look += f"nftables.run({commands!r}); print(nftables.foreign_drops('tuicon'))"
+    inside = ["ip", "netns", "exec", outside, sys.executable, "-c", look]
+    done = subprocess.run(inside, check=True, capture_output=True, text=True)
+    assert done.stdout == "('ip tdrop', 'ip6 tdrop', 'inet tdrop')\n"
+
+
+def test_overlapping_and_malformed_subnets_are_refused(engine: Engine, outside: str) -> None:
     engine.networks.create("a", subnet="198.18.100.0/24")
     with pytest.raises(Conflict):
         engine.networks.create("b", subnet="198.18.100.128/25")
+    with pytest.raises(Conflict, match=rf"overlaps {_SUBNET}.0/24, to which the host has a route"):
+        engine.networks.create("c", subnet=f"{_SUBNET}.0/25")
     with pytest.raises(InvalidArgument):
         engine.networks.create("c", subnet="nonsense")
     with pytest.raises(Conflict):
