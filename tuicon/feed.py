@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from engine.model.value import replace
 from tuicon.backend import Backend, Sampler
 from tuicon.model.snapshot import HostTotals, Snapshot
 

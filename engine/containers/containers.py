@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.containers.exchange import Exchange
-from engine.containers.records import Known, Registry
+from engine.containers.records import Registry
 from engine.errors import Conflict, InvalidArgument, NotFound, NotSupported, StoreError
 from engine.model.container import Container, ContainerSpec, ExecSpec, LogEntry, Process, RestartPolicy
 from engine.model.limits import Limits, LimitsChanged
+from engine.model.reach import Reach
 from engine.model.status import Status
 from engine.model.usage import Counters
+from engine.model.value import asdict, replace
 from engine.store import records
+from engine.store.actor import actor
 from engine.store.journal import Journal
 from engine.store.paths import Paths
 
 if TYPE_CHECKING:
     from engine.containers.boot import Boot
+    from engine.containers.causes import Causes
     from engine.containers.check import Check
     from engine.containers.create import Creator
     from engine.containers.history import History
@@ -73,8 +75,9 @@ class Containers(Exchange):
         from engine.containers.create import Creator
 
         return Creator(
-            self._paths, self._journal, self._registry, self._rooms.images, self._rooms.networks, self._rooms.volumes
-        )
+            self._paths, self._journal, self._registry, self._rooms.images, self._rooms.networks, self._rooms.volumes,
+            self._launcher,
+        )  # fmt: skip
 
     @cached_property
     def _lifecycle(self) -> Lifecycle:
@@ -114,12 +117,14 @@ class Containers(Exchange):
         from engine.containers.tuning import Tuning
 
         volumes = self._rooms.volumes
-        return Tuning(self._paths, self._journal, self._registry, self._lifecycle, volumes, self._limit_traffic)
+        return Tuning(self._paths, self._journal, self._registry, self._lifecycle, volumes, lambda: self.connections)
 
-    def _limit_traffic(self, known: Known, before: Limits, after: Limits) -> None:
-        """Look for networks only when a rate of traffic changes."""
-        if (before.net_rate_in, before.net_rate_out) != (after.net_rate_in, after.net_rate_out):
-            self.connections.limit(known, before, after)
+    @property
+    def causes(self) -> Causes:
+        """Why containers ended."""
+        from engine.containers.causes import Causes
+
+        return Causes(self._journal, self._registry, self.history, self.logs)
 
     @property
     def history(self) -> History:
@@ -260,7 +265,6 @@ class Containers(Exchange):
         """
         from engine.containers import runtimes
         from engine.containers import session as sessions
-        from engine.containers.exec import exec_process
         from engine.containers.session import Session
 
         container_id = self._registry.resolve(ref)
@@ -274,18 +278,13 @@ class Containers(Exchange):
             raise InvalidArgument("no command was given")
         if runtimes.has_kernel_of_its_own(record.spec):
             raise NotSupported(f"commands cannot be run in a container of the runtime {record.spec.runtime}")
-        exec_id = os.urandom(16).hex()
         bundle = self._paths.container(container_id)
         request = {
-            "action": "exec", "id": container_id, "name": record.name, "exec_id": exec_id, "pid": state.pid,
-            "pid_start": state.pid_start, "cgroup": state.cgroup, "process": exec_process(bundle, spec),
-            "seccomp": records.load_json(bundle / "monitor.json").get("seccomp") or "",
-            "tty": spec.tty, "stdin": spec.interactive, "size": list(size) if size else None,
-            "journal": str(self._paths.journal),
+            "action": "exec", "id": container_id, "name": record.name, "pid": state.pid, "pid_start": state.pid_start,
+            "cgroup": state.cgroup, "bundle": str(bundle), "asked": asdict(spec), "size": list(size) if size else None,
+            "seccomp": records.load_json(bundle / "monitor.json").get("seccomp") or "", "journal": str(self._paths.journal),
+            "user": record.spec.user, "by": actor(),
         }  # fmt: skip
-        self._journal.append(
-            "container", "exec_create", container_id, record.name, execID=exec_id, command=" ".join(spec.command)
-        )
         if spec.detach:
             self._launcher.ask(request)
             return None
@@ -446,6 +445,16 @@ class Containers(Exchange):
         networks = self._rooms.networks
         networking = Networking(self._paths, networks)
         return Connections(networking, self._registry, self._lifecycle, self._launcher, networks, self._journal)
+
+    def reach(self, ref: str, target: str, port: int = 0) -> Reach:
+        """Return how far packets get from a running container to another, the host, an address or a name.
+
+        Raises:
+            Conflict: It is not running.
+        """
+        from engine.containers.reach import Prober
+
+        return Prober(self._paths, self._registry, self._rooms.networks, self._launcher).reach(ref, target, port)
 
     def counters(self, ref: str) -> Counters:
         """Return one reading of a running container's counters.

@@ -13,7 +13,6 @@ import posixpath
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,13 +26,13 @@ from engine.images.tar import Entry, TarReader
 from engine.images.tree import Item, Tree
 from engine.linux import inside, owner
 from engine.model.change import Copied
+from engine.model.value import Value, replace
 
 _SYSTEM = ("/proc", "/sys", "/dev")
 _IN_CONTAINER, _ON_HOST = "in the container", "on the host"
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
+class _Source(Value, frozen=True):
     fd: int
     name: str
     is_directory: bool

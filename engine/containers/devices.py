@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engine.errors import InvalidArgument
 from engine.model.container import ContainerSpec, Device
+from engine.model.value import Value
 from engine.oci import cdi, devices
 from engine.oci.cdi import Edits, SpecFile
 from engine.sandbox.devices import node_of
@@ -21,8 +21,7 @@ _GPU_KINDS = ("nvidia.com/gpu", "amd.com/gpu", "intel.com/gpu")
 _NOT_OURS = frozenset(("pts", "shm", "fd", "mqueue", "console", ".lxc", ".lxd-mounts", ".udev"))
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
+class Granted(Value, frozen=True):
     """What a container gets.
 
     Attributes:

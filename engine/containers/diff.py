@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from engine.errors import CopyFailed
 from engine.linux import inside
 from engine.model.change import Change
+from engine.model.value import Value
 
 _OWN_TARGETS = frozenset({"/dev", "/proc", "/sys", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"})
 _ABOVE_OWN_TARGETS = frozenset({"/etc"})
@@ -21,8 +21,7 @@ _OPAQUE = "trusted.overlay.opaque"
 _DEEPEST = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Value, frozen=True):
     """A change, and where it is until the next one is asked for.
 
     Attributes:

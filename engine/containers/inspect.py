@@ -70,6 +70,8 @@ def document(
             *volumes,
             *({"Type": "bind", "Source": mount.source, "Destination": mount.target, "RW": not mount.read_only}
                 for mount in spec.mounts if mount.kind == "bind"),
+            *({"Type": "image", "Source": mount.source, "Destination": mount.target, "RW": False}
+                for mount in spec.mounts if mount.kind == "image"),
         ],
         "Config": {
             "Hostname": spec.hostname or container.short_id,
@@ -93,7 +95,8 @@ def document(
         "Limits": {"EffectiveCpus": limits.effective_cpus, "CpuBurst": limits.cpu_burst, "CpuIdle": limits.cpu_idle,
             "MemoryHigh": limits.memory_high, "MemoryMin": limits.memory_min, "OomGroup": limits.oom_group,
             "Hugepages": {page.size: page.limit for page in limits.hugepages}, "CgroupConf": dict(limits.unified),
-            "NetRateIn": limits.net_rate_in, "NetRateOut": limits.net_rate_out},
+            "NetRateIn": limits.net_rate_in, "NetRateOut": limits.net_rate_out, "NetBurstIn": limits.net_burst_in,
+            "NetBurstOut": limits.net_burst_out, "NetDelay": limits.net_delay, "NetLoss": limits.net_loss},
     }  # fmt: skip
 
 
@@ -107,6 +110,7 @@ def _host_config(spec: ContainerSpec) -> dict[str, Any]:
         "PortBindings": _bindings(spec),
         "PublishAllPorts": spec.publish_all,
         "Binds": [_bind(mount) for mount in spec.mounts if mount.kind == "bind"] or None,
+        "VolumesFrom": [*spec.volumes_from] or None,
         "AutoRemove": spec.auto_remove,
         "Dns": [*spec.dns],
         "DnsOptions": [*spec.dns_options],

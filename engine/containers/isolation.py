@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from engine.containers import identifiers
 from engine.errors import Conflict, InvalidArgument
+from engine.model.value import Value, replace
 from engine.oci import sysctls
 from engine.sandbox.users import LARGEST_ID
 
@@ -26,8 +26,7 @@ ULIMITS = ("core", "cpu", "data", "fsize", "memlock", "msgqueue", "nice", "nofil
     "sigpending", "stack")  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Shared:
+class Shared(Value, frozen=True):
     """The namespaces of a container.
 
     Attributes:

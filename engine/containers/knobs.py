@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import os
-from dataclasses import fields, replace
 from typing import Any
 
 from engine.errors import InvalidArgument, NotFound, NotSupported
+from engine.linux import traffic
 from engine.linux.cgroup import knobs as files
 from engine.linux.cgroup.devices import block_device, disk_of
 from engine.linux.cgroup.layout import CgroupError
 from engine.model.limits import DeviceRate, Knob, Limits
+from engine.model.value import names, replace
 from engine.oci import resources
 from engine.volumes.volumes import VolumeStore
 
 DEVICE_FIELDS = (
     "device_read_bps", "device_write_bps", "device_read_iops", "device_write_iops", "blkio_weight_devices",
 )  # fmt: skip
-TRAFFIC_FIELDS = ("net_rate_in", "net_rate_out")
+TRAFFIC_FIELDS = ("net_rate_in", "net_rate_out", "net_burst_in", "net_burst_out", "net_delay", "net_loss")
+_DISTURBING = ("net_delay", "net_loss")
 
 
 def knobs() -> tuple[Knob, ...]:
     """Return for each field of Limits whether this host can set it, and why not."""
-    return tuple(Knob(field.name, *_support(field.name)) for field in fields(Limits))
+    return tuple(Knob(name, *_support(name)) for name in names(Limits))
 
 
 def _support(name: str) -> tuple[str, str]:
+    if name in _DISTURBING:
+        return ("netem", "") if traffic.has_netem() else ("netem", "this kernel has no netem")
     return ("tbf", "") if name in TRAFFIC_FIELDS else files.support(name)
+
+
+def differs_in_traffic(before: Limits, after: Limits) -> bool:
+    """Return whether a change is about network traffic, which no group limits."""
+    return any(getattr(before, name) != getattr(after, name) for name in TRAFFIC_FIELDS)
 
 
 def checked(limits: Limits, volumes: VolumeStore) -> Limits:
@@ -37,13 +46,13 @@ def checked(limits: Limits, volumes: VolumeStore) -> Limits:
         NotSupported: This host does not have one of them.
     """
     resources.validate(limits, os.cpu_count() or 1)
-    for field in fields(Limits):
-        value = getattr(limits, field.name)
-        if value is None or value is False or value == () or (field.name == "memory_swap" and value == -1):
+    for name in names(Limits):
+        value = getattr(limits, name)
+        if value is None or value is False or value == () or (name == "memory_swap" and value == -1):
             continue
-        why_not = _support(field.name)[1]
+        why_not = _support(name)[1]
         if why_not:
-            raise NotSupported(f"the limit {field.name.replace('_', '-')} cannot be set: {why_not}")
+            raise NotSupported(f"the limit {name.replace('_', '-')} cannot be set: {why_not}")
     rates: dict[str, Any] = {
         name: _on_disks(getattr(limits, name), volumes) for name in DEVICE_FIELDS if getattr(limits, name)
     }

@@ -10,7 +10,6 @@ import signal as signals
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
 
 from engine.containers.create import STOPPING, Creator, cgroup_name, signal_number
 from engine.containers.launch import Launcher
@@ -20,8 +19,10 @@ from engine.linux import files, procfs
 from engine.linux.cgroup.group import Group, group_for
 from engine.model.container import RestartPolicy
 from engine.model.status import Status
+from engine.model.value import asdict, replace
 from engine.networks.networks import NetworkStore
 from engine.store import records
+from engine.store.actor import actor
 from engine.store.journal import Journal
 from engine.store.paths import Paths
 from engine.volumes.volumes import VolumeStore
@@ -102,7 +103,7 @@ class Lifecycle:
                     self._paths.running(container_id) / STOPPING,
                 ):
                     mark.unlink(missing_ok=True)
-                request = {"action": "start", "bundle": str(directory), "id": container_id}
+                request = {"action": "start", "bundle": str(directory), "id": container_id, "by": actor()}
                 self._launcher.ask(request, *((lock, session) if session else (lock,)))
             except LauncherLost:
                 self._sweep(container_id)
@@ -145,13 +146,17 @@ class Lifecycle:
             self.stop(container_id, 0, name)
             return
         known, state = self._running(container_id)
-        self._journal.append("container", "kill", container_id, known.record.name, signal=str(number))
         if number in (signals.SIGKILL, signal_number(known.record.stop_signal)):
             self._mark_stopped(container_id, for_good=True)
-        self._send(state, number)
+        self._send_and_say(known, state, number)
         if number == signals.SIGKILL:
             self._group(state).thaw() if known.status is Status.PAUSED else None
             self._wait_record(container_id, state, _ENDS_WITHIN)
+
+    def _send_and_say(self, known: Known, state: State, number: int) -> None:
+        """Send a signal; the journal says so before, since the end that follows asks who did it."""
+        self._journal.append("container", "kill", known.record.id, known.record.name, signal=str(int(number)))
+        self._send(state, number)
 
     @staticmethod
     def _send(state: State, number: int) -> None:
@@ -187,11 +192,11 @@ class Lifecycle:
             return
         number = signal_number(signal or known.record.stop_signal)
         patience = known.record.spec.stop_timeout if timeout is None else timeout
-        self._send(state, number)
+        self._send_and_say(known, state, number)
         if known.status is Status.PAUSED:
             self._group(state).thaw()
         if not self._wait_record(container_id, state, None if patience < 0 else patience):
-            self._send(state, signals.SIGKILL)
+            self._send_and_say(known, state, signals.SIGKILL)
             self._wait_record(container_id, state, _ENDS_WITHIN)
         self._journal.append("container", "stop", container_id, known.record.name)
 
@@ -331,7 +336,7 @@ class Lifecycle:
         if force:
             self._mark_stopped(container_id, for_good=True)
         if known.state:
-            self._send(known.state, signals.SIGKILL)
+            self._send_and_say(known, known.state, signals.SIGKILL)
             if known.status is Status.PAUSED:
                 self._group(known.state).kill()
         elif force and self._registry.is_running(container_id):  # it is being started
@@ -355,7 +360,8 @@ class Lifecycle:
         self._creator.drop_name(record.name, record.id)
         for name, _, _, anonymous in record.volumes if volumes else ():
             if anonymous:
-                self._volumes.remove(name, force=True)
+                with contextlib.suppress(Conflict):  # another container has it too
+                    self._volumes.remove(name, force=True)
 
     def _running(self, container_id: str) -> tuple[Known, State]:
         known = self._registry.known(container_id)
@@ -444,7 +450,8 @@ class Lifecycle:
         if lost:
             records.save(directory / "exit.json", lost)
             name = self._registry.record(container_id).name
-            self._journal.append("container", "die", container_id, name, exitCode=str(lost.exit_code))
+            attributes = {"exitCode": str(lost.exit_code), "error": lost.error}
+            self._journal.write("container", "die", container_id, name, attributes)
 
 
 def _wait_process(pid: int, start: int, deadline: float | None) -> bool:

@@ -6,20 +6,19 @@ Sources: cAdvisor's docs/storage/prometheus.md; OpenMetrics 1.0; Prometheus' tex
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from engine.containers.containers import Containers
 from engine.model.container import Container
 from engine.model.usage import Counters, Pressure
+from engine.model.value import Value
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
-Value = tuple[dict[str, str], float]
+Reading = tuple[dict[str, str], float]
 _PERIOD = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
+class Metric(Value, frozen=True):
     """One family of samples.
 
     Attributes:
@@ -32,7 +31,7 @@ class Metric:
     name: str
     kind: str
     help: str
-    read: Callable[[Container, Counters], Iterable[Value]]
+    read: Callable[[Container, Counters], Iterable[Reading]]
 
 
 def render(found: Iterable[tuple[Container, Counters | None]], *, openmetrics: bool) -> str:
@@ -100,31 +99,31 @@ def _number(value: float) -> str:
     return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
-def _plain(read: Callable[[Counters], float | None]) -> Callable[[Container, Counters], Iterable[Value]]:
-    def samples(_container: Container, counters: Counters) -> Iterable[Value]:
+def _plain(read: Callable[[Counters], float | None]) -> Callable[[Container, Counters], Iterable[Reading]]:
+    def samples(_container: Container, counters: Counters) -> Iterable[Reading]:
         value = read(counters)
         return [] if value is None else [({}, value)]
 
     return samples
 
 
-def _limit(read: Callable[[Container], float | None]) -> Callable[[Container, Counters], Iterable[Value]]:
-    def samples(container: Container, _counters: Counters) -> Iterable[Value]:
+def _limit(read: Callable[[Container], float | None]) -> Callable[[Container, Counters], Iterable[Reading]]:
+    def samples(container: Container, _counters: Counters) -> Iterable[Reading]:
         value = read(container)
         return [] if value is None else [({}, value)]
 
     return samples
 
 
-def _by_device(field: str) -> Callable[[Container, Counters], Iterable[Value]]:
+def _by_device(field: str) -> Callable[[Container, Counters], Iterable[Reading]]:
     return lambda _, counters: [({"device": device.device}, getattr(device, field)) for device in counters.devices]
 
 
-def _by_interface(field: str) -> Callable[[Container, Counters], Iterable[Value]]:
+def _by_interface(field: str) -> Callable[[Container, Counters], Iterable[Reading]]:
     return lambda _, counters: [({"interface": one.name}, getattr(one, field)) for one in counters.interfaces]
 
 
-def _faults(_container: Container, counters: Counters) -> Iterable[Value]:
+def _faults(_container: Container, counters: Counters) -> Iterable[Reading]:
     return [
         ({"failure_type": "pgfault", "scope": "container"}, counters.faults),
         ({"failure_type": "pgmajfault", "scope": "container"}, counters.major_faults),
@@ -144,7 +143,7 @@ def _quota(container: Container) -> float | None:
     return None if cpus is None else round(cpus * (container.limits.cpu_period or _PERIOD))
 
 
-def _rate_limits(field: str) -> Callable[[Container, Counters], Iterable[Value]]:
+def _rate_limits(field: str) -> Callable[[Container, Counters], Iterable[Reading]]:
     return lambda container, _: [({"device": rate.device}, rate.rate) for rate in getattr(container.limits, field)]
 
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.containers import publishing
 from engine.containers.isolation import CONTAINER
+from engine.containers.knobs import TRAFFIC_FIELDS
 from engine.containers.records import NETWORKING, Known, Record, Registry
 from engine.errors import Conflict, InvalidArgument
-from engine.linux import rtnetlink, traffic
+from engine.linux import rtnetlink
 from engine.model.container import ContainerSpec
 from engine.model.image import Image
 from engine.model.limits import Limits
 from engine.model.network import Attachment, Network
+from engine.model.value import Value, asdict, replace
 from engine.networks import ports, resolver
 from engine.networks.drivers import DRIVERS, parent_of
 from engine.networks.networks import DEFAULT, NetworkStore
-from engine.sandbox.connect import ADD, DROP, ROUTE
+from engine.sandbox.connect import ADD, DROP, ROUTE, shape
 from engine.store import records
 from engine.store.journal import Journal
 from engine.store.paths import Paths
@@ -32,8 +34,7 @@ _ALONE = ("host", "none")
 Ask = Callable[[dict[str, Any]], object]
 
 
-@dataclass(frozen=True, slots=True)
-class Attached:
+class Attached(Value, frozen=True):
     """What a monitor needs to know of networks.
 
     Attributes:
@@ -96,7 +97,7 @@ class Networking:
         spec = record.spec
         self._paths.running(record.id).joinpath(NETWORKING).unlink(missing_ok=True)
         wanted = attachments(spec)
-        if not wanted:
+        if not wanted and spec.network != "none":
             gateway = "" if spec.network.startswith(CONTAINER) else self._networks.get(spec.network).gateway
             return Attached({"endpoints": []}, [], gateway)
         endpoints: list[dict[str, Any]] = []
@@ -108,14 +109,12 @@ class Networking:
         settings: dict[str, Any] = {"endpoints": endpoints}
         exposes = (*spec.exposed, *image.settings.exposed_ports)
         mappings = ports.wanted(spec.ports, exposes, publish_all=spec.publish_all)
-        first = self._networks.get(wanted[0].network)
         settings |= self._networks.firewall.connection()
-        if mappings and first.bridge and not first.internal:
-            endpoints[0]["reflects"] = True
+        if mappings:
             settings["ports"] = [asdict(mapping) for mapping in mappings]
-            self._networks.firewall.route_loopback(first.bridge)
+            publishing.lead(endpoints, self._networks.firewall)
         settings["resolver"] = self._resolver(spec, endpoints)
-        return Attached(settings, leases, first.gateway)
+        return Attached(settings, leases, self._networks.get(spec.network).gateway)
 
     def _resolver(self, spec: ContainerSpec, endpoints: list[dict[str, Any]]) -> dict[str, Any] | None:
         """Return the settings of the resolver; a container that is in the default network alone has none."""
@@ -179,19 +178,33 @@ class Networking:
     def _connect_now(self, known: Known, attachment: Attachment, ask: Ask) -> None:
         current = self._current(known)
         endpoint, leases, network = self._join(known.record, attachment, current["endpoints"])
+        is_published = bool(self._published(known)) and self._lead([*current["endpoints"], endpoint]) is not None
         try:
             self._write(known, [*current["endpoints"], endpoint], [*current["leases"], *leases])
             ask(self._request(known, endpoint, ADD))
+            if is_published:
+                publishing.follow(self._paths.running(known.record.id))
         except BaseException:
             self._write(known, current["endpoints"], current["leases"])
+            for name in (endpoint["host_interface"], endpoint["shaper"]):
+                rtnetlink.delete_link(name)
             self._networks.leave(network.name, known.record.id)
             raise
+
+    def _lead(self, endpoints: list[dict[str, Any]]) -> dict[str, Any] | None:
+        return publishing.lead(endpoints, self._networks.firewall)
+
+    def _published(self, known: Known) -> list[dict[str, Any]]:
+        """Return the ports that a running container has published, or would have in a network that allows it."""
+        settings = records.load_json(self._paths.container(known.record.id) / "monitor.json")
+        found: list[dict[str, Any]] = settings["network"].get("ports") or []
+        return found if known.state and known.state.has_monitor else []
 
     def disconnect(self, known: Known, ref: str, ask: Ask) -> None:
         """Take a container out of a network, at once when it runs; its lock is held.
 
         Raises:
-            Conflict: It is not in that network, or it publishes ports there.
+            Conflict: It is not in that network, or nobody is there to take back the ports that it publishes there.
         """
         record, name = known.record, self._networks.get(ref).name
         before = attachments(record.spec)
@@ -201,16 +214,24 @@ class Networking:
         if known.state:
             self._disconnect_now(known, name, ask)
         self._save(record, after)
+        if known.state and known.state.has_monitor:
+            publishing.follow(self._paths.running(record.id))
 
     def _disconnect_now(self, known: Known, name: str, ask: Ask) -> None:
         current = self._current(known)
         endpoint = next((item for item in current["endpoints"] if item["network"] == name), None)
         if endpoint is None:
             return
-        if endpoint.get("reflects"):
-            raise Conflict(f"container {known.record.name} publishes ports in network {name}", hint="stop it first")
+        has_ports = bool(endpoint.get("reflects"))
+        if has_ports and not self._published(known):
+            raise Conflict(
+                f"the ports of container {known.record.name} cannot be unpublished: no monitor is there to do it"
+            )
         left = [item for item in current["endpoints"] if item is not endpoint]
         heirs = _heirs(endpoint, left)
+        leads_to = self._lead(left) if has_ports else None
+        if leads_to:
+            rtnetlink.reflect(leads_to["host_interface"])
         if endpoint["bridge"]:
             rtnetlink.delete_link(endpoint["host_interface"])
         else:
@@ -228,16 +249,18 @@ class Networking:
             Conflict: It has no network of its own.
             OSError: This kernel refuses.
         """
-        current = self._current(known)
-        bridged = [endpoint for endpoint in current["endpoints"] if endpoint["bridge"]]
+        bridged = [endpoint for endpoint in self._current(known)["endpoints"] if endpoint["bridge"]]
         if not bridged and any(_rates(limits).values()):
             raise Conflict(f"container {known.record.name} has no network of its own that could be limited")
         for endpoint in bridged:
+            shape({**endpoint, "rates": _rates(limits)})
+
+    def keep_limits(self, known: Known, limits: Limits) -> None:
+        """Write down how a running container's traffic is limited, for its monitor; its lock is held."""
+        current = self._current(known)
+        for endpoint in current["endpoints"]:
             endpoint["rates"] = _rates(limits)
         self._write(known, current["endpoints"], current["leases"])
-        for endpoint in bridged:
-            traffic.limit_sending(endpoint["host_interface"], endpoint["rates"]["in"])
-            traffic.limit_receiving(endpoint["host_interface"], endpoint["rates"]["out"], endpoint["shaper"])
 
     def _current(self, known: Known) -> dict[str, Any]:
         """Return the endpoints and leases of a running container."""
@@ -263,6 +286,11 @@ class Networking:
         records.save(self._paths.container(record.id) / "record.json", changed)
 
 
+def _rates(limits: Limits) -> dict[str, float]:
+    """Return limits as engine.linux.traffic knows them."""
+    return {name.removeprefix("net_").removeprefix("rate_"): getattr(limits, name) or 0 for name in TRAFFIC_FIELDS}
+
+
 def _heirs(endpoint: dict[str, Any], left: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Have others take over the default routes of an endpoint that goes; return each with the route that it got."""
     found = []
@@ -272,10 +300,6 @@ def _heirs(endpoint: dict[str, Any], left: list[dict[str, Any]]) -> list[dict[st
             heir[routes] = True
             found.append({**heir, "routes": False, "routes6": False, routes: True})
     return found
-
-
-def _rates(limits: Limits) -> dict[str, int]:
-    return {"in": limits.net_rate_in or 0, "out": limits.net_rate_out or 0}
 
 
 class Connections:
@@ -293,19 +317,21 @@ class Connections:
         self._journal = journal
 
     def limit(self, known: Known, before: Limits, after: Limits) -> None:
-        """Have a running container's traffic limited as `after` says, when that is new; its lock is held.
+        """Have a running container's traffic limited as `after` says; its lock is held.
 
         Raises:
             Conflict: It has no network of its own.
             OSError: This kernel refuses; what was in force is again.
         """
-        if _rates(before) == _rates(after):
-            return
         try:
             self._networking.limit(known, after)
         except OSError:
             self._networking.limit(known, before)
             raise
+
+    def keep_limits(self, known: Known, limits: Limits) -> None:
+        """Write down how a running container's traffic is limited, for its monitor; its lock is held."""
+        self._networking.keep_limits(known, limits)
 
     def connect(self, ref: str, attachment: Attachment) -> None:
         """Put a container into one more network, at once when it runs.
@@ -323,7 +349,7 @@ class Connections:
         """Take a container out of a network, at once when it runs.
 
         Raises:
-            Conflict: It is not in that network, or publishes ports there.
+            Conflict: It is not in that network, or nobody is there to take back the ports that it publishes there.
             NotFound: There is no such network.
         """
         container_id = self._registry.resolve(ref)

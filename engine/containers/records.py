@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -22,6 +21,7 @@ from engine.model.health import Health
 from engine.model.limits import Limits
 from engine.model.network import Endpoint, InForce, PublishedPort
 from engine.model.status import Status
+from engine.model.value import Value, field, names, replace
 from engine.store import records
 from engine.store.paths import Paths, find
 
@@ -32,8 +32,7 @@ _HEX = re.compile(r"[0-9a-f]{1,64}")
 _LOST = "the end was not seen, because the monitor was killed or the host went down; the exit code is unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Value, frozen=True):
     """record.json: all that is asked for, resolved.
 
     Attributes:
@@ -52,8 +51,7 @@ class Record:
     volumes: tuple[tuple[str, str, bool, bool], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(Value, frozen=True):
     """state.json, as the monitor writes it."""
 
     pid: int
@@ -86,8 +84,7 @@ def _boot_id() -> str:
     return files.boot_id()
 
 
-@dataclass(frozen=True, slots=True)
-class Exit:
+class Exit(Value, frozen=True):
     """exit.json, as the monitor writes it."""
 
     exit_code: int
@@ -99,8 +96,7 @@ class Exit:
     restarts: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Value, frozen=True):
     """All that is known of a container at one moment."""
 
     record: Record
@@ -264,8 +260,8 @@ class Registry:
         return found if found and state and found.is_of(state.pid, state.pid_start) else None
 
     def users_of_image(self, image_id: str) -> tuple[str, ...]:
-        """Return the ids of the containers made from an image."""
-        return tuple(record.id for record in self._records() if record.image_id == image_id)
+        """Return the ids of the containers made from an image, or with a mount of it."""
+        return tuple(record.id for record in self._records() if _uses_image(record, image_id))
 
     def users_of_volume(self, name: str) -> tuple[str, ...]:
         """Return the ids of the containers that mount a volume."""
@@ -319,6 +315,11 @@ class Registry:
         return tuple(found)
 
 
+def _uses_image(record: Record, image_id: str) -> bool:
+    mounted = {mount.source for mount in record.spec.mounts if mount.kind == "image"}
+    return image_id in {record.image_id, *mounted}
+
+
 def is_frozen(state: State) -> bool:
     """Return whether a container is paused, from the one file that says so."""
     paths = state.cgroup.get("paths") or {}
@@ -331,5 +332,5 @@ def is_frozen(state: State) -> bool:
 
 
 def _endpoint(item: dict[str, Any]) -> Endpoint:
-    names = Endpoint.__dataclass_fields__
-    return Endpoint(**{name: value for name, value in item.items() if name in names})
+    known = names(Endpoint)
+    return Endpoint(**{name: value for name, value in item.items() if name in known})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 from engine.containers.tuning import Tuning, Wanted
 from engine.errors import Conflict
@@ -13,6 +12,7 @@ from engine.linux.cgroup import layout
 from engine.linux.cgroup.layout import CgroupError
 from engine.model.limits import LimitsChanged
 from engine.model.usage import Counters
+from engine.model.value import replace
 
 _STEP = 0.9
 _SETTLES_WITHIN = 3.0

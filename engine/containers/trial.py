@@ -7,17 +7,16 @@ force. The monitor puts `resources` in force when the time is over (engine.sandb
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from engine.model.limits import Limits
+from engine.model.value import Value, field
 from engine.store import records
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
+class Trial(Value, frozen=True):
     """What trial.json says.
 
     Attributes:
@@ -25,6 +24,7 @@ class Trial:
         until: The end, in seconds of the clock that counts from boot.
         after: The limits on trial.
         resources: `linux.resources` that revert them.
+        limits_traffic: Whether traffic has to be limited as before.
         attributes: What the journal says of the revert.
         began: When it was made.
     """
@@ -35,6 +35,7 @@ class Trial:
     after: Limits
     resources: dict[str, Any]
     attributes: dict[str, str] = field(default_factory=dict)
+    limits_traffic: bool = False
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def is_of(self, pid: int, pid_start: int) -> bool:

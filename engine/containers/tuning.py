@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import pwd
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.containers import trial as trials
 from engine.containers import ulimits as process_limits
 from engine.containers.capacity import shortage
-from engine.containers.knobs import TRAFFIC_FIELDS, checked, disk, knobs
+from engine.containers.knobs import checked, differs_in_traffic, disk, knobs
 from engine.containers.lifecycle import Lifecycle
 from engine.containers.records import Known, Registry, State
-from engine.errors import Conflict, EngineError, InvalidArgument, NotSupported
+from engine.errors import Conflict, EngineError, InvalidArgument
 from engine.linux.cgroup import effective as in_force
 from engine.linux.cgroup.counters import Reader
 from engine.linux.cgroup.cpu import weight_of_shares
@@ -24,18 +22,22 @@ from engine.linux.cgroup.devices import block_device
 from engine.linux.cgroup.group import Group
 from engine.model.container import Ulimit
 from engine.model.limits import Change, Effective, Knob, Limits, LimitsChanged, OnTrial, Preview
+from engine.model.value import Value, names, replace
 from engine.oci import resources
 from engine.store import records
+from engine.store.actor import actor
 from engine.store.journal import Journal
 from engine.store.paths import Paths
 from engine.volumes.volumes import VolumeStore
+
+if TYPE_CHECKING:
+    from engine.containers.networking import Connections
 
 Wanted = Callable[[Limits], Limits]
 _MOST_CHANGES = 100
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
+class _Plan(Value, frozen=True):
     """One container's change, checked and not yet made."""
 
     known: Known
@@ -48,14 +50,14 @@ class Tuning:
 
     def __init__(
         self, paths: Paths, journal: Journal, registry: Registry, lifecycle: Lifecycle, volumes: VolumeStore,
-        limit_traffic: Callable[[Known, Limits, Limits], None],
+        connections: Callable[[], Connections],
     ) -> None:  # fmt: skip
         self._paths = paths
         self._journal = journal
         self._registry = registry
         self._lifecycle = lifecycle
         self._volumes = volumes
-        self._limit_traffic = limit_traffic
+        self._connections = connections
 
     def disk(self, name: str) -> str:
         """Return the disk that a path, a device, or a volume's name stands for.
@@ -134,8 +136,9 @@ class Tuning:
         trial = self._registry.trial(known)
         if trial and known.state and trial.is_over() and not known.state.has_monitor:
             _group(known.state).apply(trial.resources)
+            self._limit_traffic(known, trial.after, known.record.limits)
             trials.drop(self._paths.running(container_id))
-            self._journal.append("container", "update", container_id, known.record.name, **trial.attributes)
+            self._journal.write("container", "update", container_id, known.record.name, trial.attributes)
         return known
 
     @staticmethod
@@ -181,9 +184,16 @@ class Tuning:
             self._limit_traffic(known, after, before)
             raise
 
+    def _limit_traffic(self, known: Known, before: Limits, after: Limits) -> None:
+        """Look for networks only when a limit of traffic changes."""
+        if differs_in_traffic(before, after):
+            self._connections().limit(known, before, after)
+
     def _keep(self, plan: _Plan, how: str, why: str = "") -> None:
         """Store what is in force for the next start, and remember the change."""
         container_id = plan.known.record.id
+        if plan.known.state and differs_in_traffic(plan.known.record.limits, plan.after):
+            self._connections().keep_limits(plan.known, plan.after)
         records.save(self._paths.container(container_id) / "record.json", replace(plan.known.record, limits=plan.after))
         self._keep_config(container_id, plan.after)
         trials.drop(self._paths.running(container_id))
@@ -204,7 +214,7 @@ class Tuning:
 
     def _remember(self, plan: _Plan, how: str) -> None:
         container_id = plan.known.record.id
-        changes = [*self.changes(container_id), Change(datetime.now(UTC), how, _user(), plan.before, plan.after)]
+        changes = [*self.changes(container_id), Change(datetime.now(UTC), how, actor()["by"], plan.before, plan.after)]
         self._save_changes(container_id, changes)
 
     def _save_changes(self, container_id: str, changes: list[Change]) -> None:
@@ -213,7 +223,7 @@ class Tuning:
     def _journal_change(self, plan: _Plan, how: str, **more: str) -> None:
         self._journal.append(
             "container", "update", plan.known.record.id, plan.known.record.name,
-            **changed_fields(plan.before, plan.after), how=how, by=_user(), **more,
+            **changed_fields(plan.before, plan.after), how=how, **more,
         )  # fmt: skip
 
     def _check_trials(self, plans: list[_Plan]) -> None:
@@ -232,8 +242,6 @@ class Tuning:
             if plan.known.state is None or not plan.known.state.has_monitor:
                 name = plan.known.record.name
                 raise Conflict(f"container {name} cannot have a change on trial: no monitor is there to revert it")
-            if set(changed_fields(plan.before, plan.after)) & set(TRAFFIC_FIELDS):
-                raise NotSupported("a rate of traffic cannot be on trial: change it for good, and undo takes it back")
         earlier = [(plan, self._registry.trial(plan.known)) for plan in plans]
         try:
             for plan in plans:
@@ -250,7 +258,7 @@ class Tuning:
     def _begin_trial(self, plan: _Plan, seconds: float) -> None:
         state, confirmed = plan.known.state, plan.known.record.limits
         assert state
-        texts = {**changed_fields(plan.after, confirmed), "how": "revert", "by": _user()}
+        texts = {**changed_fields(plan.after, confirmed), "how": "revert", **actor()}
         trial = trials.Trial(
             state.pid,
             state.pid_start,
@@ -258,6 +266,7 @@ class Tuning:
             plan.after,
             _difference(_group(state), plan.after, confirmed),
             texts,
+            differs_in_traffic(plan.after, confirmed),
         )
         trials.save(self._paths.running(plan.known.record.id), trial)
 
@@ -282,6 +291,7 @@ class Tuning:
             if not trial:
                 raise Conflict(f"container {known.record.name} has no change on trial")
             plan = _Plan(known, known.record.limits, trial.after)
+            self._limit_traffic(known, plan.before, plan.after)  # it may have been connected to more networks meanwhile
             self._keep(plan, "confirm")
         return LimitsChanged(container_id, plan.before, plan.after)
 
@@ -367,7 +377,7 @@ class Tuning:
             records.save(directory / "record.json", replace(known.record, spec=spec))
             process_limits.keep(directory / "config.json", spec.ulimits)
         texts = {limit.name: f"{limit.soft}:{limit.hard}" for limit in wanted}
-        self._journal.append("container", "update", container_id, known.record.name, **texts, by=_user())
+        self._journal.append("container", "update", container_id, known.record.name, **texts)
 
     def reclaim(self, ref: str, size: int) -> int:
         """Have the kernel take back memory that a running container can do without; return the bytes it gave up.
@@ -424,16 +434,7 @@ def _tighter(own: tuple[Any, str], above: tuple[Any, str]) -> tuple[Any, str]:
     return min(found, key=lambda item: item[0]) if found else (None, "")
 
 
-def _user() -> str:
-    """Return who asks, for the history: the user behind sudo, else ours."""
-    try:
-        return os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
-
-
 def changed_fields(before: Limits, after: Limits) -> dict[str, str]:
     """Return "OLD -> NEW" of each field that differs."""
-    names = Limits.__dataclass_fields__
-    pairs = ((name, getattr(before, name), getattr(after, name)) for name in names)
+    pairs = ((name, getattr(before, name), getattr(after, name)) for name in names(Limits))
     return {name: f"{old} -> {new}" for name, old, new in pairs if old != new}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from engine.containers.create import Creator
@@ -15,6 +14,7 @@ from engine.containers.records import Known, Record, Registry
 from engine.images.tar import Entry
 from engine.linux import inside
 from engine.model.status import Status
+from engine.model.value import Value
 from engine.store import records
 from engine.store.drivers.drivers import driver_of
 from engine.store.paths import Paths
@@ -22,8 +22,7 @@ from engine.store.paths import Paths
 _NOBODY = 65534
 
 
-@dataclass(frozen=True, slots=True)
-class Owners:
+class Owners(Value, frozen=True):
     """What the ids of files are in the container and in a view of them.
 
     Attributes:
@@ -57,8 +56,7 @@ def _mapped(number: int, mappings: tuple[dict[str, int], ...], source: str, targ
     return otherwise if mappings else number
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Value, frozen=True):
     """A container's root.
 
     Attributes:
@@ -107,7 +105,8 @@ class Views:
             return {"pid": known.state.pid, "pid_start": known.state.pid_start}
         return {
             "root": self._creator.root(known.record), "place": str(self._paths.trash),
-            "mounts": [] if alone else self._creator.mounts(known.record), "read_only": known.record.spec.read_only,
+            "mounts": [] if alone else self._creator.mounts(known.record),
+            "volumes": [] if alone else self._creator.volumes(known.record), "read_only": known.record.spec.read_only,
         }  # fmt: skip
 
     def _owners(self, known: Known) -> Owners:

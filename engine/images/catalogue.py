@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from engine.errors import Ambiguous, ImageError, InvalidArgument, NotFound, Stor
 from engine.linux import files
 from engine.model.health import HealthCheck
 from engine.model.image import Image, ImageSettings
+from engine.model.value import replace
 from engine.oci import digest as digests
 from engine.oci import manifest as documents
 from engine.oci import reference as references

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,12 +14,12 @@ from engine.images.catalogue import Catalogue
 from engine.images.intake import take_unknown
 from engine.images.tree import Item
 from engine.model.image import Image
+from engine.model.value import Value
 
 _OF_ANOTHER = ("id", "parent", "container", "container_config", "docker_version")
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Value, frozen=True):
     """What made the layer, as the image's history tells.
 
     Attributes:

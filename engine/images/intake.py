@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +17,7 @@ from engine.images.catalogue import Catalogue
 from engine.images.compression import Decompressed, gzip_compressor, kind_of
 from engine.images.tar import Readable
 from engine.images.unpack import Unpacked, UnpackLimits, unpack
+from engine.model.value import replace
 from engine.oci.digest import chain_ids
 from engine.oci.manifest import OCI_LAYER, Descriptor
 from engine.store.blobs import Blobs, BlobWriter

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +16,7 @@ from engine.images import tar
 from engine.images.compression import Decompressed
 from engine.images.tar import Readable, TarReader
 from engine.linux import inside
+from engine.model.value import Value
 from engine.oci import manifest as documents
 from engine.oci.digest import hex_of, is_digest, of_bytes
 from engine.oci.manifest import Descriptor, Index, Manifest
@@ -26,8 +26,7 @@ _DEEPEST_INDEX = 4
 _NAME_ANNOTATIONS = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Value, frozen=True):
     """One image of an archive, its layers not yet read.
 
     Attributes:

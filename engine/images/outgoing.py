@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import msgspec
 
 from engine.errors import ImageError
 from engine.images.catalogue import Catalogue
 from engine.model.image import Image
+from engine.model.value import Value
 from engine.oci.digest import of_bytes
 from engine.oci.manifest import OCI_CONFIG, OCI_MANIFEST, Descriptor, Manifest
 
@@ -23,8 +23,7 @@ class _Written(msgspec.Struct, frozen=True):
     layers: list[Descriptor]
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(Value, frozen=True):
     """A manifest to push or save."""
 
     data: bytes

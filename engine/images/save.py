@@ -12,7 +12,6 @@ import io
 import os
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +22,7 @@ from engine.images.catalogue import Catalogue
 from engine.images.outgoing import Outgoing, outgoing
 from engine.linux import files
 from engine.model.image import Image
+from engine.model.value import Value
 from engine.oci import reference as references
 from engine.oci.digest import hex_of
 from engine.oci.manifest import OCI_INDEX
@@ -32,8 +32,7 @@ _CHUNK = 1 << 20
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(Value, frozen=True):
     """A file to write: its bytes, or the blob that has them."""
 
     name: str

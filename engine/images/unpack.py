@@ -10,13 +10,13 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import ImageError
 from engine.images import tar
 from engine.images.tar import Entry, Readable, TarReader
 from engine.linux import files, inside
+from engine.model.value import Value
 
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
@@ -27,16 +27,14 @@ Record = Callable[[Entry, int], None]
 """Is told of each entry that was unpacked, with the checksum of its content."""
 
 
-@dataclass(frozen=True, slots=True)
-class UnpackLimits:
+class UnpackLimits(Value, frozen=True):
     """How much a layer may hold."""
 
     entries: int = 1_000_000
     bytes: int = 64 << 30
 
 
-@dataclass(frozen=True, slots=True)
-class Unpacked:
+class Unpacked(Value, frozen=True):
     """What came out: entries, and bytes of regular files."""
 
     entries: int

@@ -11,14 +11,14 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
+
+from engine.model.value import Value
 
 _NO_DUPLICATE_DETECTION = 0x02  # IFA_F_NODAD, uapi linux/if_addr.h
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Value, frozen=True):
     """An interface of the host."""
 
     index: int

@@ -100,6 +100,26 @@ def command_line(pid: int) -> str:
         return file.read(65536).rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
 
 
+def environment_of(pid: int) -> dict[str, str]:
+    """Return the environment that a process was started with.
+
+    Raises:
+        OSError: There is no such process, or it is somebody else's.
+    """
+    with open(f"/proc/{pid}/environ", "rb") as file:
+        items = file.read(1 << 20).decode(errors="replace").split("\0")
+    return {name: value for name, _, value in (item.partition("=") for item in items)}
+
+
+def login_uid() -> int | None:
+    """Return the user who logged in and whom this process goes back to (proc_pid_loginuid(5)); None without audit."""
+    try:
+        with open("/proc/self/loginuid", encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return None
+
+
 def process_ids() -> list[int]:
     """Return the ids of all processes."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]

@@ -7,6 +7,7 @@ Sources: rtnetlink(7), netlink(7), uapi linux/if_link.h, linux/if_addr.h, linux/
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
 import struct
@@ -24,8 +25,12 @@ _NO_MODE = 0xFFFF
 _SCOPE_LINK = 253
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
+_GETROUTE, _GETNEIGH = 26, 30
+_NDA_DST, _NDA_LLADDR = 1, 2
+_NUD_VALID = 0xDE  # reachable, stale, delay, probe, without ARP, permanent
+_SIOCGIFFLAGS, _SIOCGIFADDR = 0x8913, 0x8915
 _NO_DUPLICATE_DETECTION = 0x02
-_RTA_OIF, _RTA_GATEWAY = 4, 5
 _SOL_NETLINK, _EXT_ACK, _CAP_ACK = 270, 11, 10
 _ERROR_TEXT = 1
 
@@ -158,6 +163,65 @@ def _default_route(index: int, gateway: str) -> tuple[int, int, bytes]:
     rtmsg = struct.pack("=BBBBBBBBI", family, 0, 0, 0, 254, 3, scope, 1, 0)
     route = (b"" if is_direct else attribute(_RTA_GATEWAY, packed)) + _number(_RTA_OIF, index)
     return _NEWROUTE, _REQUEST | _ACK | _CREATE | _EXCL, rtmsg + route
+
+
+def route_to(address: str) -> tuple[str, str, str]:
+    """Return the way to an address from this network namespace: the interface, the gateway (empty for none), our address.
+
+    Raises:
+        OSError: There is none.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    packed = socket.inet_pton(family, address)
+    rtmsg = struct.pack("=BBBBBBBBI", family, len(packed) * 8, 0, 0, 0, 0, 0, 0, 0)
+    found = attributes(_asked(_GETROUTE, rtmsg + attribute(_RTA_DST, packed), f"route to {address}")[12:])
+
+    def text(kind: int) -> str:
+        return socket.inet_ntop(family, found[kind]) if kind in found else ""
+
+    return socket.if_indextoname(struct.unpack("=I", found[_RTA_OIF])[0]), text(_RTA_GATEWAY), text(_RTA_PREFSRC)
+
+
+def neighbour(interface: str, address: str) -> str:
+    """Return the hardware address that a neighbour of this network namespace was found to have; empty when it was not."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    ndmsg = struct.pack("=BBHiHBB", family, 0, 0, socket.if_nametoindex(interface), 0, 0, 0)
+    try:
+        answer = _asked(
+            _GETNEIGH, ndmsg + attribute(_NDA_DST, socket.inet_pton(family, address)), f"neighbour {address}"
+        )
+    except OSError:
+        return ""
+    is_known = struct.unpack_from("=H", answer, 8)[0] & _NUD_VALID
+    mac: bytes = attributes(answer[12:]).get(_NDA_LLADDR, b"") if is_known else b""
+    return ":".join(f"{part:02x}" for part in mac)
+
+
+def state_of(name: str) -> tuple[bool, str]:
+    """Return whether an interface of this network namespace is up, and its IPv4 address; empty for none (netdevice(7)).
+
+    Raises:
+        OSError: There is no such interface.
+    """
+    request = struct.pack("16s24x", name.encode())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+        flags = struct.unpack_from("=H", fcntl.ioctl(channel, _SIOCGIFFLAGS, request), 16)[0]
+        try:
+            address = socket.inet_ntoa(fcntl.ioctl(channel, _SIOCGIFADDR, request)[20:24])
+        except OSError:
+            address = ""
+    return bool(flags & _IFF_UP), address
+
+
+def _asked(kind: int, body: bytes, subject: str) -> bytes:
+    """Ask one question; return the body of the answer."""
+    channel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+    with channel:
+        channel.bind((0, 0))
+        channel.send(struct.pack("=IHHII", 16 + len(body), kind, _REQUEST, 1, 0) + body)
+        answer = channel.recv(65536)
+        _acknowledged(answer, subject)
+        return answer[16:]
 
 
 def loopback_up() -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from engine.model.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Value, frozen=True):
     """A path that differs from the image.
 
     Attributes:
@@ -18,8 +17,7 @@ class Change:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class Copied:
+class Copied(Value, frozen=True):
     """What a copy moved.
 
     Attributes:

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from engine.model.health import Health, HealthCheck
 from engine.model.limits import Limits
 from engine.model.network import Attachment, Endpoint, PortMapping, PublishedPort
 from engine.model.status import Status
+from engine.model.value import Value, field
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(Value, frozen=True):
     """A mount that the user asked for.
 
     Attributes:
-        kind: "bind", "volume" or "tmpfs".
+        kind: "bind", "volume", "tmpfs" or "image".
         target: Absolute path inside the container.
-        source: Host path (bind) or volume name (volume; empty for an anonymous one).
+        source: Host path (bind), volume name (volume; empty for an anonymous one) or an image's reference.
         read_only: Whether writes are refused.
-        options: More mount options, e.g. "size=64m" and "mode=1777" for tmpfs, "rslave" or "idmap" for a bind.
+        options: More mount options, e.g. "size=64m" and "mode=1777" for tmpfs; of a bind its propagation, "idmap", "bind"
+            to leave out what is mounted below its source, "writable" to let that be written although the bind is read-only.
+        subpath: volume, image: the path inside that is mounted.
+        no_copy: volume: whether an empty one stays empty, whatever the image has at the target.
+        driver, driver_options, labels: volume: what it is made with when it does not exist yet.
     """
 
     kind: str
@@ -28,10 +31,14 @@ class Mount:
     source: str = ""
     read_only: bool = False
     options: tuple[str, ...] = ()
+    subpath: str = ""
+    no_copy: bool = False
+    driver: str = ""
+    driver_options: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class LogOptions:
+class LogOptions(Value, frozen=True):
     """How output is kept.
 
     Attributes:
@@ -51,8 +58,7 @@ class LogOptions:
     env: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class RestartPolicy:
+class RestartPolicy(Value, frozen=True):
     """When the monitor starts a container again that has ended.
 
     Attributes:
@@ -64,8 +70,7 @@ class RestartPolicy:
     attempts: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Ulimit:
+class Ulimit(Value, frozen=True):
     """A resource limit of each process: "nofile" without RLIMIT_, soft and hard value; -1 is unlimited."""
 
     name: str
@@ -73,8 +78,7 @@ class Ulimit:
     hard: int
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(Value, frozen=True):
     """A device of the host inside the container, or a CDI device ("vendor/class=name") with no target.
 
     Attributes:
@@ -88,8 +92,7 @@ class Device:
     permissions: str = "rwm"
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerSpec:
+class ContainerSpec(Value, frozen=True):
     """What the user asks for; None and () take the image's value.
 
     Attributes:
@@ -109,6 +112,7 @@ class ContainerSpec:
         dns: Name servers; empty takes the host's.
         dns_options: Options of resolv.conf; empty takes the host's.
         extra_hosts: "NAME:ADDRESS" lines for /etc/hosts.
+        volumes_from: "CONTAINER[:ro|rw|z|Z]" whose volumes and binds it gets too.
         cap_add, cap_drop: Capability names with or without CAP_, or ALL.
         auto_remove: Whether the container is removed when it exits.
         stop_timeout: Seconds between the stop signal and KILL.
@@ -152,6 +156,7 @@ class ContainerSpec:
     dns_options: tuple[str, ...] = ()
     extra_hosts: tuple[str, ...] = ()
     mounts: tuple[Mount, ...] = ()
+    volumes_from: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
@@ -187,8 +192,7 @@ class ContainerSpec:
     health: HealthCheck = field(default_factory=HealthCheck)
 
 
-@dataclass(frozen=True, slots=True)
-class Container:
+class Container(Value, frozen=True):
     """What the engine knows of a container at one moment.
 
     Attributes:
@@ -240,8 +244,7 @@ class Container:
         return self.status is Status.RUNNING
 
 
-@dataclass(frozen=True, slots=True)
-class ExecSpec:
+class ExecSpec(Value, frozen=True):
     """A command to run inside a running container.
 
     Attributes:
@@ -260,8 +263,7 @@ class ExecSpec:
     privileged: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(Value, frozen=True):
     """A process of a container.
 
     Attributes:
@@ -282,8 +284,7 @@ class Process:
     started_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class LogEntry:
+class LogEntry(Value, frozen=True):
     """One piece of output, at most one line.
 
     Attributes:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from engine.model.value import Value
 
 
 class Change(StrEnum):
@@ -18,8 +19,7 @@ class Change(StrEnum):
     INSIDE = "inside"
 
 
-@dataclass(frozen=True, slots=True)
-class LayerSummary:
+class LayerSummary(Value, frozen=True):
     """A layer of an image.
 
     Attributes:
@@ -40,8 +40,7 @@ class LayerSummary:
     blob_size: int
 
 
-@dataclass(frozen=True, slots=True)
-class FileEntry:
+class FileEntry(Value, frozen=True):
     """A path of a file system; in lists a directory comes before what is in it.
 
     Attributes:
@@ -67,8 +66,7 @@ class FileEntry:
     layer: int
 
 
-@dataclass(frozen=True, slots=True)
-class WastedPath:
+class WastedPath(Value, frozen=True):
     """A path that several layers write or remove: how often, and the bytes of all of it together."""
 
     path: str
@@ -76,8 +74,7 @@ class WastedPath:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Waste:
+class Waste(Value, frozen=True):
     """The space that an image wastes, by dive's rules.
 
     Attributes:
@@ -102,8 +99,7 @@ class Waste:
         return math.inf if self.wasted else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Advice:
+class Advice(Value, frozen=True):
     """Bytes that an image could do without.
 
     Attributes:
@@ -127,8 +123,7 @@ class Advice:
     paths: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SharedLayer:
+class SharedLayer(Value, frozen=True):
     """A layer that several images have: bytes of its files, and the names or short ids of the images."""
 
     chain_id: str
@@ -136,8 +131,7 @@ class SharedLayer:
     images: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Extracted:
+class Extracted(Value, frozen=True):
     """What an extraction wrote: files, their bytes, and device nodes and pipes that it left out."""
 
     files: int

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 
+from engine.model.value import Value, field
 
-@dataclass(frozen=True, slots=True)
-class Event:
+
+class Event(Value, frozen=True):
     """One line of the journal.
 
     Attributes:
@@ -17,7 +17,7 @@ class Event:
             exec_create exec_die attach, "health_status: WORD"; load import tag untag delete; connect disconnect; mount unmount.
         id: The object's id; for a volume its name.
         name: Its name or reference.
-        attributes: Details, e.g. exitCode, signal, image.
+        attributes: Details, e.g. exitCode, signal, image; "by" and "from" name who asked, and the address of an SSH session.
     """
 
     cursor: str

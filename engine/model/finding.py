@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from engine.model.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Value, frozen=True):
     """One thing that is not as it should be.
 
     Attributes:
@@ -24,8 +23,7 @@ class Finding:
     size: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(Value, frozen=True):
     """A check: what it found, what is left after the repair, and what could not be repaired and why."""
 
     found: tuple[Finding, ...]
@@ -33,8 +31,7 @@ class Checked:
     errors: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Booted:
+class Booted(Value, frozen=True):
     """A container that a boot started, or stopped at the shutdown; error is empty when that went well."""
 
     id: str

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
+from engine.model.value import Value
 
-@dataclass(frozen=True, slots=True)
-class HealthCheck:
+
+class HealthCheck(Value, frozen=True):
     """A command that says whether a container does its work (image-spec and docker's HEALTHCHECK).
 
     Attributes:
@@ -39,8 +39,7 @@ class HealthCheck:
         return HealthCheck(**{name: getattr(self, name) or getattr(image, name) for name in names})
 
 
-@dataclass(frozen=True, slots=True)
-class HealthResult:
+class HealthResult(Value, frozen=True):
     """What one check said.
 
     Attributes:
@@ -54,8 +53,7 @@ class HealthResult:
     output: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(Value, frozen=True):
     """Where a container stands.
 
     Attributes:

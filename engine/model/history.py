@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
+from engine.model.value import Value
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+
+class Sample(Value, frozen=True):
     """The use of one container in one step of time: means, but where it says otherwise.
 
     Attributes:
@@ -52,8 +52,7 @@ class Sample:
     major_faults: float
 
 
-@dataclass(frozen=True, slots=True)
-class Advice:
+class Advice(Value, frozen=True):
     """What a container's history says about its limits.
 
     Attributes:
@@ -78,8 +77,7 @@ class Advice:
     evidence: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
+class Effect(Value, frozen=True):
     """What a change of limits did: the same time before and after it.
 
     Attributes:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from engine.model.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class HostInfo:
+class HostInfo(Value, frozen=True):
     """What `tuicon info` prints.
 
     Attributes:
@@ -35,8 +34,7 @@ class HostInfo:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class DiskUsage:
+class DiskUsage(Value, frozen=True):
     """What one kind of object occupies on the disk.
 
     Attributes:

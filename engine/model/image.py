@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from engine.model.health import HealthCheck
+from engine.model.value import Value, field
 
 
-@dataclass(frozen=True, slots=True)
-class ImageSettings:
+class ImageSettings(Value, frozen=True):
     """The part of an image's config that a container starts from (image-spec, "config")."""
 
     env: tuple[str, ...] = ()
@@ -24,8 +23,7 @@ class ImageSettings:
     health: HealthCheck = field(default_factory=HealthCheck)
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(Value, frozen=True):
     """An image in the store.
 
     Attributes:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from datetime import datetime
 
+from engine.model.value import Value, names
 
-@dataclass(frozen=True, slots=True)
-class DeviceRate:
+
+class DeviceRate(Value, frozen=True):
     """A limit on one block device.
 
     Attributes:
@@ -19,16 +19,14 @@ class DeviceRate:
     rate: int
 
 
-@dataclass(frozen=True, slots=True)
-class HugepageLimit:
+class HugepageLimit(Value, frozen=True):
     """A limit on the huge pages of one size, such as "2MB", in bytes; 0 allows none."""
 
     size: str
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Value, frozen=True):
     """The limits of one container; None and () mean "no limit".
 
     Names and units are those of docker's flags.
@@ -52,6 +50,9 @@ class Limits:
         blkio_weight_devices: Relative I/O weights, per device.
         net_rate_in: Bytes per second that reach the container, from each of its networks.
         net_rate_out: Bytes per second that leave it, into each of its networks.
+        net_burst_in, net_burst_out: Bytes that may go at once before the rate holds.
+        net_delay: Microseconds that each packet it sends waits.
+        net_loss: Percent of the packets it sends that are lost, above 0 and at most 100.
         device_read_bps: Bytes per second read, per device.
         device_write_bps: Bytes per second written, per device.
         device_read_iops: Reads per second, per device.
@@ -83,6 +84,10 @@ class Limits:
     blkio_weight_devices: tuple[DeviceRate, ...] = ()
     net_rate_in: int | None = None
     net_rate_out: int | None = None
+    net_burst_in: int | None = None
+    net_burst_out: int | None = None
+    net_delay: int | None = None
+    net_loss: float | None = None
     device_read_bps: tuple[DeviceRate, ...] = ()
     device_write_bps: tuple[DeviceRate, ...] = ()
     device_read_iops: tuple[DeviceRate, ...] = ()
@@ -107,11 +112,10 @@ class Limits:
     @property
     def is_unlimited(self) -> bool:
         """Whether no limit is set at all."""
-        return all(getattr(self, field.name) in (None, ()) for field in fields(self))
+        return all(getattr(self, name) in (None, ()) for name in names(self))
 
 
-@dataclass(frozen=True, slots=True)
-class LimitsChanged:
+class LimitsChanged(Value, frozen=True):
     """What an update did, enough to undo it.
 
     Attributes:
@@ -124,8 +128,7 @@ class LimitsChanged:
     trial_seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class OnTrial:
+class OnTrial(Value, frozen=True):
     """A change that is on trial.
 
     Attributes:
@@ -140,8 +143,7 @@ class OnTrial:
     after: Limits
 
 
-@dataclass(frozen=True, slots=True)
-class Knob:
+class Knob(Value, frozen=True):
     """Whether one field of Limits can be set on this host.
 
     Attributes:
@@ -160,8 +162,7 @@ class Knob:
         return not self.why_not
 
 
-@dataclass(frozen=True, slots=True)
-class Effective:
+class Effective(Value, frozen=True):
     """What is really in force: the tightest limit of a container's group and of all groups above it.
 
     Attributes:
@@ -180,8 +181,7 @@ class Effective:
     pids_by: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Preview:
+class Preview(Value, frozen=True):
     """What a change would do, computed before it is made.
 
     Attributes:
@@ -197,8 +197,7 @@ class Preview:
     refusal: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Value, frozen=True):
     """One change of a container's limits, as its history keeps it.
 
     Attributes:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 
+from engine.model.value import Value, field
 
-@dataclass(frozen=True, slots=True)
-class Network:
+
+class Network(Value, frozen=True):
     """A network.
 
     Attributes:
@@ -42,8 +42,7 @@ class Network:
     ip_range6: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Attachment:
+class Attachment(Value, frozen=True):
     """What a container asks of a bridge network.
 
     Attributes:
@@ -61,8 +60,7 @@ class Attachment:
     address6: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Value, frozen=True):
     """A container's place in a network.
 
     Attributes:
@@ -89,8 +87,7 @@ class Endpoint:
     gateway6: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class PortMapping:
+class PortMapping(Value, frozen=True):
     """A port of a container that is to be reached through the host.
 
     Attributes:
@@ -107,8 +104,7 @@ class PortMapping:
     last: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class PublishedPort:
+class PublishedPort(Value, frozen=True):
     """A port of the host that leads to a running container.
 
     Attributes:
@@ -125,8 +121,7 @@ class PublishedPort:
     protocol: str = "tcp"
 
 
-@dataclass(frozen=True, slots=True)
-class InForce:
+class InForce(Value, frozen=True):
     """What leads packets to the containers that run.
 
     Attributes:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date, datetime
 from enum import IntEnum
 
+from engine.model.value import Value
 
-@dataclass(frozen=True, slots=True)
-class Distribution:
+
+class Distribution(Value, frozen=True):
     """What an image's os-release says (os-release(5)).
 
     Attributes:
@@ -24,8 +24,7 @@ class Distribution:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Package:
+class Package(Value, frozen=True):
     """One installed package.
 
     Attributes:
@@ -57,8 +56,7 @@ class Package:
     purl: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Inventory:
+class Inventory(Value, frozen=True):
     """All packages of an image, sorted.
 
     Attributes:
@@ -83,8 +81,7 @@ class Severity(IntEnum):
     CRITICAL = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Vulnerability:
+class Vulnerability(Value, frozen=True):
     """A known vulnerability of a package that is installed.
 
     Attributes:
@@ -114,8 +111,7 @@ class Vulnerability:
         return (self.id, *self.aliases)
 
 
-@dataclass(frozen=True, slots=True)
-class IgnoreRule:
+class IgnoreRule(Value, frozen=True):
     """A decision to live with a vulnerability.
 
     Attributes:
@@ -131,8 +127,7 @@ class IgnoreRule:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Ignored:
+class Ignored(Value, frozen=True):
     """A vulnerability that somebody decided to live with.
 
     Attributes:
@@ -145,8 +140,7 @@ class Ignored:
     until: date | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Database:
+class Database(Value, frozen=True):
     """An imported database of advisories.
 
     Attributes:
@@ -168,8 +162,7 @@ class Database:
     skipped: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ScanResult:
+class ScanResult(Value, frozen=True):
     """What a scan found, worst first.
 
     Attributes:

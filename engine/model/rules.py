@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from engine.model.limits import DeviceRate, Limits
 from engine.model.usage import Usage
+from engine.model.value import Value, replace
 
 MEASURES = ("cpu", "memory", "throttled", "cpu-pressure", "memory-pressure", "io-pressure", "read", "write")
 MOVABLE = ("cpus", "memory", "memory-high", "pids", "device-read-bps", "device-write-bps")
@@ -14,8 +15,7 @@ _OF_LIMIT = {"cpu": "cpus", "memory": "memory"}
 _LONGEST_PAUSE = 6 * 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Value, frozen=True):
     """When a measure of one container has passed a threshold for a while, a limit of it or of another one moves.
 
     Attributes:
@@ -56,8 +56,7 @@ class Rule:
         return value > self.threshold if self.is_above else value < self.threshold
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(Value, frozen=True):
     """What is known of a container now: its use, its limits, and the host's CPUs and memory in bytes."""
 
     usage: Usage
@@ -78,8 +77,7 @@ class Observation:
         return values[name]
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(Value, frozen=True):
     """One change that a rule wants, with the sentence that says why."""
 
     rule: Rule

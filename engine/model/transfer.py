@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from engine.model.image import Image
+from engine.model.value import Value
 
 
 class Phase(StrEnum):
@@ -30,8 +31,7 @@ ENDED = frozenset({Phase.EXISTS, Phase.PULLED, Phase.MOUNTED, Phase.PUSHED})
 """Phases after which a layer has no news."""
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Value, frozen=True):
     """News of one layer. A layer is unpacked while it arrives; it is `UNPACKING` only when all of it is here.
 
     Attributes:
@@ -67,8 +67,7 @@ class RegistryOptions:
     credentials: tuple[str, str] | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Pulled:
+class Pulled(Value, frozen=True):
     """What a pull made.
 
     Attributes:
@@ -83,8 +82,7 @@ class Pulled:
     is_new: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Pushed:
+class Pushed(Value, frozen=True):
     """What a push made: the reference in the full form, the manifest's digest and its size in bytes."""
 
     reference: str
@@ -92,8 +90,7 @@ class Pushed:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(Value, frozen=True):
     """Whether a registry has another image than ours for a reference; `remote` is "" when it has none."""
 
     reference: str
@@ -106,8 +103,7 @@ class Update:
         return bool(self.remote) and self.remote != self.local
 
 
-@dataclass(frozen=True, slots=True)
-class SearchResult:
+class SearchResult(Value, frozen=True):
     """A repository that fits a search; what a registry does not tell is empty."""
 
     name: str
@@ -116,8 +112,7 @@ class SearchResult:
     is_official: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Referrer:
+class Referrer(Value, frozen=True):
     """A document that refers to an image: a signature, a bill of materials, an attestation."""
 
     digest: str
@@ -126,24 +121,21 @@ class Referrer:
     annotations: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Prunable:
+class Prunable(Value, frozen=True):
     """An image that a prune takes: with the bytes that nothing else needs once all of them are gone."""
 
     image: Image
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class PrunePlan:
+class PrunePlan(Value, frozen=True):
     """What a prune takes, and the bytes on the disk that it frees."""
 
     images: tuple[Prunable, ...]
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryStep:
+class HistoryStep(Value, frozen=True):
     """One step of an image's history, the newest first in lists.
 
     Attributes:

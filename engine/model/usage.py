@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from engine.model.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Pressure:
+class Pressure(Value, frozen=True):
     """How long tasks waited for a resource (PSI): some of them, or all of them at once ("full").
 
     Attributes:
@@ -24,8 +23,7 @@ class Pressure:
     full_total_us: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceCounters:
+class DeviceCounters(Value, frozen=True):
     """Block I/O of one device, which is named "MAJOR:MINOR"."""
 
     device: str
@@ -35,8 +33,7 @@ class DeviceCounters:
     write_ops: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class InterfaceCounters:
+class InterfaceCounters(Value, frozen=True):
     """Traffic of one network interface, as the container sees it."""
 
     name: str
@@ -50,8 +47,7 @@ class InterfaceCounters:
     tx_dropped: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Counters:
+class Counters(Value, frozen=True):
     """One reading of a container's kernel counters.
 
     Attributes:
@@ -113,8 +109,7 @@ class Counters:
     io_pressure: Pressure | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Value, frozen=True):
     """Rates over the time between two readings, and the newer reading itself.
 
     Attributes:

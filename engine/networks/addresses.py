@@ -6,12 +6,12 @@ import hashlib
 import ipaddress
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.errors import Conflict, InvalidArgument
 from engine.linux import files
 from engine.model.network import Network
+from engine.model.value import Value, replace
 from engine.store.paths import find
 
 Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -19,8 +19,7 @@ _MEMORIES = {4: "last_address", 6: "last_address6"}
 _LONGEST_PREFIXES = {4: 30, 6: 126}
 
 
-@dataclass(frozen=True, slots=True)
-class Space:
+class Space(Value, frozen=True):
     """The addresses of a network in one family.
 
     Attributes:
@@ -56,6 +55,9 @@ class Space:
         if str(found) in reserved:
             raise InvalidArgument(f"address {address} of network {self.network} is kept for {reserved[str(found)]}")
         return str(found)
+
+
+_SMALLER = (20, 24)
 
 
 def space_of(network: Network, version: int = 4) -> Space:
@@ -138,16 +140,17 @@ def private_pool(seed: str) -> str:
 
 
 def choose_subnet(pool: str, prefix_length: int, taken: tuple[str, ...]) -> str:
-    """Return the first subnet of a pool that overlaps no taken one.
+    """Return the first subnet of a pool that overlaps no taken one; a small one when no large one is left.
 
     Raises:
         Conflict: All are taken.
     """
     whole = ipaddress.ip_network(pool)
     others = [ipaddress.ip_network(subnet, strict=False) for subnet in taken]
-    for candidate in whole.subnets(new_prefix=prefix_length):
-        if not any(candidate.overlaps(other) for other in others if other.version == whole.version):
-            return str(candidate)
+    for length in (prefix_length, *(smaller for smaller in _SMALLER if smaller > prefix_length and whole.version == 4)):
+        for candidate in whole.subnets(new_prefix=length):
+            if not any(candidate.overlaps(other) for other in others if other.version == whole.version):
+                return str(candidate)
     raise Conflict(f"no subnet of {pool} is free")
 
 

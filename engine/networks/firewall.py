@@ -131,6 +131,21 @@ class Firewall:
             time.sleep(_PAUSE)
         return True
 
+    def listing(self) -> str:
+        """Return the table as nft lists it, with counters; empty when there is none.
+
+        Raises:
+            NotSupported: nftables cannot be used.
+        """
+        from engine.linux import nftables
+
+        if not nfnetlink.has_table(self.table):
+            return ""
+        try:
+            return nftables.run(f"list table inet {self.table}")
+        except nftables.RulesRefused as error:
+            raise NotSupported(f"the rules cannot be listed: {error.strerror}") from error
+
     def warnings(self) -> tuple[str, ...]:
         """Return a sentence for each thing on this host that keeps containers from the network."""
         from engine.linux import nftables

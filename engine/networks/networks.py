@@ -8,7 +8,6 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from typing import Any
 from engine.errors import Conflict, InvalidArgument, NotFound, NotSupported
 from engine.linux import files, rtnetlink
 from engine.model.network import Attachment, Endpoint, InForce, Network
-from engine.networks import addresses, bridge, drivers
+from engine.model.value import replace
+from engine.networks import addresses, bridge, drivers, live_rules
 from engine.networks.documents import document
 from engine.networks.drivers import DRIVERS
 from engine.networks.firewall import Firewall
@@ -72,6 +72,19 @@ class NetworkStore:
         """Return a network in docker's JSON shape."""
         network = self.get(ref)
         return document(network, addresses.leases(self._leases(network.name)), self.names / network.name)
+
+    def nft_rules(self, ref: str) -> tuple[str, ...]:
+        """Return the lines of the rules in force that concern a network and its containers; see engine.networks.live_rules.
+
+        Raises:
+            NotFound: There is no such network.
+        """
+        network = self.get(ref)
+        return (
+            live_rules.concerning(self.firewall.listing(), network.bridge, (network.subnet, network.subnet6))
+            if network.bridge
+            else ()
+        )
 
     def create(
         self, name: str, *, driver: str = "bridge", subnet: str = "", gateway: str = "", ip_range: str = "", internal: bool = False,

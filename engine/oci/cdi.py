@@ -6,12 +6,12 @@ Source: the CDI specification (SPEC.md of cncf-tags/container-device-interface),
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from engine.errors import InvalidArgument, NotSupported
+from engine.model.value import Value
 
 Document = dict[str, Any]
 
@@ -48,8 +48,7 @@ class CdiSpec(msgspec.Struct, frozen=True, rename="camel"):
     container_edits: Edits = msgspec.field(default_factory=Edits)
 
 
-@dataclass(frozen=True, slots=True)
-class SpecFile:
+class SpecFile(Value, frozen=True):
     """A file that was read; `priority` is higher for directories that come later."""
 
     path: str

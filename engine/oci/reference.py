@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from engine.errors import InvalidArgument
+from engine.model.value import Value
 from engine.oci.digest import is_digest
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -17,8 +17,7 @@ _TAG = re.compile(r"[\w][\w.-]{0,127}", re.ASCII)
 _LONGEST_NAME = 255
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(Value, frozen=True):
     """A normalised reference; tag and digest may be empty, not both."""
 
     registry: str

@@ -9,7 +9,8 @@ from typing import Any
 from engine.errors import InvalidArgument
 from engine.model.limits import DeviceRate, Limits
 
-SMALLEST_RATE = 1024
+SMALLEST_RATE, SMALLEST_BURST = 1024, 64 << 10
+_LONGEST_DELAY = 60_000_000
 SMALLEST_MEMORY = 6 << 20
 UNLIMITED = -1
 _DEFAULT_PERIOD, _DEFAULT_RT_PERIOD, _DEFAULT_SWAPPINESS = 100_000, 1_000_000, 60
@@ -80,8 +81,7 @@ def _validate_names(limits: Limits) -> None:
 
 
 def _validate_ranges(limits: Limits) -> None:
-    _in_range("network rate", limits.net_rate_in, SMALLEST_RATE, 1 << 40, "1 KiB per second")
-    _in_range("network rate", limits.net_rate_out, SMALLEST_RATE, 1 << 40, "1 KiB per second")
+    _validate_traffic(limits)
     _in_range("memory limit", limits.memory, SMALLEST_MEMORY, 1 << 62, "6 MiB")
     _in_range("CPU period", limits.cpu_period, 1000, 1_000_000)
     _in_range("CPU quota", limits.cpu_quota, 1000, 1 << 40)
@@ -99,6 +99,17 @@ def _validate_ranges(limits: Limits) -> None:
             _in_range(f"rate of {rate.device}", rate.rate, 1, 1 << 62)
     for rate in limits.blkio_weight_devices:
         _in_range(f"I/O weight of {rate.device}", rate.rate, 10, 1000)
+
+
+def _validate_traffic(limits: Limits) -> None:
+    for rate, burst in ((limits.net_rate_in, limits.net_burst_in), (limits.net_rate_out, limits.net_burst_out)):
+        _in_range("network rate", rate, SMALLEST_RATE, 1 << 40, "1 KiB per second")
+        _in_range("network burst", burst, SMALLEST_BURST, 1 << 30, "64 KiB, the largest packet")
+        if burst is not None and rate is None:
+            raise InvalidArgument("a network burst needs a network rate in the same direction")
+    _in_range("network delay", limits.net_delay, 1, _LONGEST_DELAY)
+    if limits.net_loss is not None and not 0 < limits.net_loss <= 100:
+        raise InvalidArgument("the network loss must be above 0 and at most 100 percent")
 
 
 def _burst_at_most(limits: Limits) -> int:

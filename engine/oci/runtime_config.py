@@ -6,13 +6,13 @@ Defaults are docker's: its capabilities, masked and read-only paths, devices and
 from __future__ import annotations
 
 import fnmatch
-from dataclasses import dataclass, field
 from typing import Any
 
 from engine.errors import InvalidArgument, NotSupported
 from engine.linux.capabilities import DEFAULT, NAMES
 from engine.model.container import ContainerSpec, Mount, Ulimit
 from engine.model.image import ImageSettings
+from engine.model.value import Value, field
 from engine.oci.cdi import Edits, hook_of, mount_of
 from engine.oci.devices import standard_nodes
 
@@ -31,12 +31,11 @@ _UNLIMITED = (1 << 64) - 1
 ALL = "ALL"
 
 
-@dataclass(frozen=True, slots=True)
-class Bind:
+class Bind(Value, frozen=True):
     """A directory or file of the host inside the container.
 
     Attributes:
-        options: More mount options, such as "rslave".
+        options: More mount options, such as "rslave"; "writable" leaves what is mounted below as it is.
         is_mapped: Whether owners are those that the container's user namespace sees as such.
     """
 
@@ -47,8 +46,7 @@ class Bind:
     is_mapped: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Value, frozen=True):
     """What the config needs to know beyond the specification.
 
     Attributes:
@@ -289,8 +287,11 @@ def _mount(target: str, kind: str, options: list[str], source: str = "") -> Docu
 
 
 def _bind(bind: Bind, place: Place) -> Document:
-    propagation = [] if set(bind.options) & set(_PROPAGATION) else ["rprivate"]
-    options = ["rbind", *propagation, *bind.options, *(["ro"] if bind.read_only else [])]
+    options = [] if "bind" in bind.options else ["rbind"]
+    options += [] if set(bind.options) & set(_PROPAGATION) else ["rprivate"]
+    options += [option for option in bind.options if option != "writable"]
+    if bind.read_only:
+        options += ["ro"] if {"bind", "writable"} & set(bind.options) else ["ro", "rro"]
     mount = _mount(bind.target, "bind", options, bind.source)
     if bind.is_mapped and place.uid_mappings:
         mount |= {"uidMappings": list(place.uid_mappings), "gidMappings": list(place.gid_mappings)}

@@ -34,11 +34,13 @@ def attach(endpoint: Document, pid: int) -> None:
     )  # fmt: skip
     if endpoint.get("reflects"):
         rtnetlink.reflect(str(endpoint["host_interface"]))
-    rates: Document = endpoint.get("rates") or {}
-    if rates.get("in"):
-        traffic.limit_sending(str(endpoint["host_interface"]), int(rates["in"]))
-    if rates.get("out"):
-        traffic.limit_receiving(str(endpoint["host_interface"]), int(rates["out"]), str(endpoint["shaper"]))
+    if any((endpoint.get("rates") or {}).values()):
+        shape(endpoint)
+
+
+def shape(endpoint: Document) -> None:
+    """Limit the traffic of an endpoint as it says."""
+    traffic.shape(str(endpoint["host_interface"]), str(endpoint["shaper"]), endpoint["rates"])
 
 
 def detach(endpoint: Document) -> None:

@@ -16,6 +16,7 @@ _NO_SUCH_NAME = 3
 _IN = 1
 _TTL = 5
 _HEADER = 12
+_FAMILIES = {(A, 4): socket.AF_INET, (AAAA, 16): socket.AF_INET6}
 _LONGEST_NAME = 253
 _REVERSED_6 = ".ip6.arpa"
 _QUESTION_NAME = b"\xc0\x0c"
@@ -71,6 +72,40 @@ def settles(message: bytes) -> bool:
     """Return whether a server's answer is the last word; docker's rule: success, or "no such name" by who must know."""
     flags = int.from_bytes(message[2:4], "big")
     return flags & _CODE == SUCCESS or (flags & _CODE == _NO_SUCH_NAME and bool(flags & _AUTHORITATIVE))
+
+
+def query(identifier: bytes, name: str, kind: int) -> bytes:
+    """Return the query for the records of a name."""
+    return identifier + struct.pack("!HHHHH", 0x0100, 1, 0, 0, 0) + encode_name(name) + struct.pack("!HH", kind, _IN)
+
+
+def addresses(message: bytes) -> list[str]:
+    """Return the addresses in an answer; none of one that is damaged or says that there are none."""
+    found: list[str] = []
+    try:
+        questions, records = struct.unpack_from("!HH", message, 4)
+        place = _HEADER
+        for _ in range(questions):
+            place = _after_name(message, place) + 4
+        for _ in range(records):
+            place = _after_name(message, place)
+            kind, _, _, length = struct.unpack_from("!HHIH", message, place)
+            data = message[place + 10 : place + 10 + length]
+            place += 10 + length
+            if (kind, len(data)) in _FAMILIES:
+                found.append(socket.inet_ntop(_FAMILIES[kind, len(data)], data))
+    except (struct.error, IndexError):
+        return []
+    return found
+
+
+def _after_name(message: bytes, place: int) -> int:
+    """Return where a name ends, which may end in a pointer to another one."""
+    while message[place] & 0xC0 == 0:
+        if message[place] == 0:
+            return place + 1
+        place += 1 + message[place]
+    return place + 2
 
 
 def answer(

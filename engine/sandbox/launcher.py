@@ -14,7 +14,7 @@ import resource
 import signal
 import socket
 
-from engine.sandbox import connect, execute, monitor, protocol, view
+from engine.sandbox import connect, execute, monitor, probe, protocol, view
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     Document = dict[str, Any]
 
 _CHANNEL = 3
-_ACTIONS = {"start": monitor.main, "exec": execute.main, "network": connect.main, "view": view.view, "hold": view.hold}
+_ACTIONS = {"start": monitor.main, "exec": execute.main, "network": connect.main, "probe": probe.main,
+    "view": view.view, "hold": view.hold}  # fmt: skip
 
 
 def main(open_files: int) -> None:

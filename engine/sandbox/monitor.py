@@ -13,9 +13,11 @@ import socket
 import time
 
 from engine.linux import files, procfs, rtnetlink
+from engine.linux.cgroup import aftermath
 from engine.linux.cgroup import group as cgroups
-from engine.sandbox import connect, protocol, spawn
+from engine.sandbox import connect, execute, protocol, spawn
 from engine.sandbox.external import External
+from engine.sandbox.follow import Follower
 from engine.sandbox.health import HealthChecks
 from engine.sandbox.ports import Ports
 from engine.sandbox.recorder import Recorder
@@ -23,6 +25,7 @@ from engine.sandbox.resolver import Resolver
 from engine.sandbox.restart import RestartPolicy
 from engine.sandbox.spawn import StartFailure
 from engine.sandbox.streams import Streams
+from engine.sandbox.volumes import Volumes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +41,9 @@ _EXIT_CODES = {"not-found": 127, "not-executable": 126, "failed": 125}
 class Monitor:
     """Starts one container and stays with it to its end."""
 
-    def __init__(self, bundle: str, reply: socket.socket, session: socket.socket | None, lock: int) -> None:
+    def __init__(self, request: Document, reply: socket.socket, session: socket.socket | None, lock: int) -> None:
+        bundle = str(request["bundle"])
+        self._asked_by: dict[str, str] = request.get("by") or {}
         self._reply = reply
         self._lock = lock
         self._bundle = bundle
@@ -52,7 +57,10 @@ class Monitor:
         self._external = External(runtime, self._config, self._settings, self._group) if runtime else None
         self._resolver = Resolver(self._settings, self._streams)
         self._ports = Ports(self._settings, self._resolver)
+        self._volumes = Volumes(self._settings.get("volumes") or [])
         self._recorder = Recorder(self._settings, self._journal)
+        self._follower = Follower(self._settings, self._ports, self._record_ports)
+        self._streams.networks_changed = self._follower.answer
         self._pid = 0
         self._lasted = 0.0
         self._end = (0, False)  # exit code of the last run, and whether it was killed for lack of memory
@@ -68,8 +76,8 @@ class Monitor:
         except OSError as error:
             self._end_failed_start(StartFailure(_sentence(error), number=error.errno or 0))
             return
-        self._journal("start")
-        self._streams.listen(str(self._settings["attach"]))
+        self._journal("start", **self._asked_by)
+        self._streams.listen(str(self._settings["attach"]), self._run_command)
         self._answer({"ok": True, "pid": self._pid})
         self._live()
         while self._starts_again():
@@ -89,23 +97,24 @@ class Monitor:
         if self._checks:
             self._checks.begin(self._pid, self._group, self._streams)
         self._recorder.begin(self._group, self._pid)
-        status = self._streams.supervise(
-            self._pid, self._recorder, self._resolver, *([self._checks] if self._checks else [])
-        )
+        self._follower.is_running = True
+        timers = (self._recorder, self._follower, self._resolver, *([self._checks] if self._checks else []))
+        status = self._streams.supervise(self._pid, *timers)
+        self._follower.is_running = False
         self._recorder.end()
         if self._checks:
             self._checks.end()
         self._lasted = time.monotonic() - began
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         exit_code = 128 + number if number else os.WEXITSTATUS(status)
-        oom_killed = self._group.oom_kills() > 0
-        self._record_exit(exit_code, number, oom_killed, "")
+        lack = aftermath.lack_of_memory(self._group)
+        self._record_exit(exit_code, number, bool(lack), "")
         self._leave_networks()
         self._remove_group()
-        if oom_killed:
-            self._journal("oom")
-        self._journal("die", exitCode=str(exit_code))
-        self._end = exit_code, oom_killed
+        if lack:
+            self._journal("oom", **lack)
+        self._journal_end(exit_code, number)
+        self._end = exit_code, bool(lack)
 
     def _starts_again(self) -> bool:
         """Start the container again when its policy wants that, after a pause; return whether it runs."""
@@ -118,7 +127,7 @@ class Monitor:
         with files.FileLock(str(self._settings["lock"])):
             if not self._is_start_wanted():
                 return False
-            self._look_at_networks()
+            self._follower.look()
             self._policy.count += 1
             self._config["linux"]["resources"] = self._resources_now()
             self._streams.begin_again()
@@ -132,9 +141,9 @@ class Monitor:
                 self._end = _EXIT_CODES[kind], False
                 self._record_exit(self._end[0], 0, False, sentence)
                 self._remove_group()
-                self._journal("die", exitCode=str(self._end[0]))
+                self._journal_end(self._end[0], error=sentence)
                 return False
-        self._journal("start")
+        self._journal("start", restart=str(self._policy.count))
         return True
 
     def _is_start_wanted(self) -> bool:
@@ -156,14 +165,6 @@ class Monitor:
         """Return whether somebody has asked for the end of the container."""
         return os.path.exists(str(self._settings["stopping"]))
 
-    def _look_at_networks(self) -> None:
-        """Take over what has been connected and disconnected since the start."""
-        try:
-            found: Document = json.loads(files.read_file(str(self._settings["networking"])))
-        except FileNotFoundError:
-            return
-        self._settings["network"]["endpoints"], self._settings["leases"] = found["endpoints"], found["leases"]
-
     def _drop_interfaces(self) -> None:
         """Delete the host's ends of the last run's interfaces, which the kernel may not have got to yet."""
         for endpoint in (self._settings.get("network") or {}).get("endpoints") or []:
@@ -180,13 +181,14 @@ class Monitor:
         self._group.create()
         if not self._external:
             self._group.apply(self._config["linux"].get("resources") or {})
+        volumes = self._volumes.open()
         has_terminal = bool(self._config["process"].get("terminal"))
         child_streams = None if has_terminal else self._streams.make_pipes()
         try:
             spawned = (
-                self._external.spawn(child_streams)
+                self._external.spawn(child_streams, volumes)
                 if self._external
-                else spawn.spawn(self._config, self._settings, self._group, child_streams)
+                else spawn.spawn(self._config, self._settings, self._group, child_streams, volumes)
             )
         finally:
             if child_streams:
@@ -199,6 +201,28 @@ class Monitor:
         self._record_running()
         self._ports.open()
         spawned.release()
+
+    def _run_command(self, session: socket.socket, text: bytes) -> None:
+        """Have a process of its own run one more command in the container, and reap it when it ends."""
+        try:
+            pid = -1 if not self._pid or self._external or self._group.is_frozen() else os.fork()
+        except OSError:  # the host has no room for one more process now
+            pid = -1
+        if pid < 0:
+            session.send(protocol.REFUSED)
+            return
+        if pid == 0:
+            bundle = os.path.dirname(str(self._settings["exit"]))
+            user = self._config["process"]["user"].get("username")
+            execute.serve(session, text, {**self._settings, **self._state, "bundle": bundle, "user": user})
+        pidfd = os.pidfd_open(pid)
+
+        def reap() -> None:
+            self._streams.unwatch(pidfd)
+            os.close(pidfd)
+            os.waitpid(pid, 0)
+
+        self._streams.watch(pidfd, reap)
 
     def _oci_state(self) -> Document:
         return {"ociVersion": self._config["ociVersion"], "id": self._settings["id"], "status": "created",
@@ -217,6 +241,9 @@ class Monitor:
         }  # fmt: skip
         self._record(state)
 
+    def _record_ports(self) -> None:
+        self._record({**self._state, "ports": self._ports.published, "resolver": self._resolver.redirect})
+
     def _record(self, state: Document) -> None:
         self._state = state
         files.write_atomic(str(self._settings["state"]), json.dumps(state).encode())
@@ -228,6 +255,10 @@ class Monitor:
             "attributes": {"image": str(self._settings.get("image") or ""), **attributes},
         }  # fmt: skip
         files.append_line(str(self._settings["journal"]), json.dumps(entry).encode())
+
+    def _journal_end(self, exit_code: int, number: int = 0, error: str = "") -> None:
+        more = {"signal": str(number)} if number else {"error": error} if error else {}
+        self._journal("die", exitCode=str(exit_code), **more)
 
     def _answer(self, answer: Document) -> None:
         """Tell the engine, and hold the container's lock no longer: it outlived an engine that died while waiting."""
@@ -244,7 +275,7 @@ class Monitor:
         self._record_exit(exit_code, 0, False, str(failure))
         self._remove_group()
         self._clean_up()
-        self._journal("die", exitCode=str(exit_code))
+        self._journal_end(exit_code, error=str(failure))
         self._streams.end(exit_code, False)
         self._answer(failure.answer)
 
@@ -281,13 +312,13 @@ class Monitor:
     def _leave_networks(self) -> None:
         try:
             self._ports.close()
-            self._look_at_networks()
-            for endpoint in (self._settings.get("network") or {}).get("endpoints") or []:
+            for endpoint in self._follower.look():
                 connect.detach(endpoint)
         except OSError as error:
             self._journal("error", message=_sentence(error))
 
     def _clean_up(self) -> None:
+        self._volumes.release()
         self._leave_networks()
         leases: list[str] = self._settings.get("leases") or []
         for path in [*leases, *(str(self._settings[name]) for name in ("attach", "stopping", "networking", "state"))]:
@@ -309,6 +340,8 @@ class Monitor:
         _unlink_if_ours(str(self._settings["name_link"]), str(self._settings["id"]))
         volumes: list[str] = self._settings.get("anonymous_volumes") or []
         for number, path in enumerate(volumes):
+            if os.path.exists(f"{path}/shared"):  # another container has it too
+                continue
             try:
                 os.rename(path, f"{trash}.{number}")
             except FileNotFoundError:
@@ -336,7 +369,7 @@ def main(request: Document, fds: list[int]) -> None:
     reply = socket.socket(fileno=fds[0])
     session = socket.socket(fileno=fds[2]) if len(fds) > 2 else None
     try:
-        monitor = Monitor(str(request["bundle"]), reply, session, fds[1])
+        monitor = Monitor(request, reply, session, fds[1])
     except (OSError, ValueError, KeyError) as error:
         reply.send(json.dumps(StartFailure(f"the container's files are damaged: {error}").answer).encode())
         return

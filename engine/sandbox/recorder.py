@@ -8,7 +8,7 @@ import time
 
 from engine.linux import files
 from engine.linux.cgroup.readings import Readings
-from engine.sandbox import ring
+from engine.sandbox import connect, ring
 from engine.sandbox.streams import Timer
 
 TYPE_CHECKING = False
@@ -30,6 +30,8 @@ class Recorder(Timer):
         self._directory = os.path.dirname(str(settings["exit"]))
         self._trial = f"{os.path.dirname(str(settings['state']))}/trial.json"
         self._lock = str(settings["lock"])
+        self._networking = str(settings["networking"])
+        self._network: Document = settings.get("network") or {}
         self._journal = journal
         self._phase = 0.2 + 0.6 * (os.getpid() % 64) / 64  # monitors do not all wake at once
         self._ring = -1
@@ -107,14 +109,18 @@ class Recorder(Timer):
         try:
             with files.FileLock(self._lock, blocking=False):
                 trial = self._read_trial()
-                if trial and not self._has_time_left(trial) and self._put_back(trial["resources"]):
+                if trial and not self._has_time_left(trial) and self._put_back(trial):
                     os.unlink(self._trial)
                     self._journal("update", **trial["attributes"])
         except BlockingIOError:
             return
 
-    def _put_back(self, resources: Document) -> bool:
+    def _put_back(self, trial: Document) -> bool:
         """Put limits in force; return whether that is all. A memory limit below what is in use would kill: it waits."""
+        for endpoint in self._endpoints() if trial.get("limits_traffic") else []:
+            if endpoint["bridge"]:
+                connect.shape(endpoint)
+        resources: Document = trial["resources"]
         limit = (resources.get("memory") or {}).get("limit") or 0
         if 0 < limit < (self._last or {}).get("memory_bytes", 0):
             self._group.apply({name: section for name, section in resources.items() if name != "memory"})
@@ -122,6 +128,14 @@ class Recorder(Timer):
             return False
         self._group.apply(resources)
         return True
+
+    def _endpoints(self) -> list[Document]:
+        """Return the container's endpoints, whose rates are those that were confirmed."""
+        try:
+            found: Document = json.loads(files.read_file(self._networking))
+        except FileNotFoundError:
+            found = self._network
+        return found.get("endpoints") or []
 
     def _read_trial(self) -> Document:
         try:

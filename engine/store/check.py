@@ -10,13 +10,13 @@ import hashlib
 import os
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from engine.errors import StoreError
 from engine.linux import files, procfs
 from engine.model.finding import Finding
+from engine.model.value import Value
 from engine.store.blobs import Blobs
 from engine.store.layers import Layers
 from engine.store.paths import Paths, find
@@ -24,8 +24,7 @@ from engine.store.paths import Paths, find
 _CHUNK = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Value, frozen=True):
     """A finding and the function that repairs it; None when only a person can."""
 
     finding: Finding

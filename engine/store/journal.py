@@ -14,6 +14,7 @@ import msgspec
 from engine.linux import files
 from engine.linux.inotify import Watch
 from engine.model.event import Event
+from engine.store.actor import actor
 
 _LARGEST = 8 << 20
 _LOOKS_EVERY = 0.5
@@ -28,7 +29,11 @@ class Journal:
         self._lock = lock
 
     def append(self, kind: str, action: str, object_id: str, name: str, **attributes: str) -> None:
-        """Write one event."""
+        """Write an event that somebody asked for, with who that is."""
+        self.write(kind, action, object_id, name, {**attributes, **actor()})
+
+    def write(self, kind: str, action: str, object_id: str, name: str, attributes: dict[str, str]) -> None:
+        """Write an event that nobody asked for."""
         entry = {"time": files.rfc3339(time.time_ns()), "type": kind, "action": action, "id": object_id,
             "name": name, "attributes": attributes}  # fmt: skip
         files.append_line(self._path, json.dumps(entry).encode())

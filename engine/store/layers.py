@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from engine.linux import files
+from engine.model.value import Value
 from engine.store import records
 from engine.store.paths import Paths
 
 INDEX = "index"
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(Value, frozen=True):
     """A layer.
 
     Attributes:

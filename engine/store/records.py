@@ -1,4 +1,4 @@
-"""Records: the model's dataclasses as JSON files, written whole and checked when read."""
+"""Records: the model's values as JSON files, written whole and checked when read."""
 
 from __future__ import annotations
 

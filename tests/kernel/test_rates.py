@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from engine.api import Engine
-from engine.errors import Conflict, InvalidArgument
+from engine.errors import Conflict, InvalidArgument, NotSupported
 from engine.model.container import Container, ContainerSpec, RestartPolicy
 from engine.model.limits import Limits
+from engine.model.network import Attachment
+from tests.conftest import IS_PURE_V2
 from tests.kernel.oci import eventually
 from tests.kernel.test_network import IMAGE
 
@@ -94,9 +98,90 @@ def test_what_limits_a_rate_goes_with_its_container(engine: Engine) -> None:
     assert engine.networks.shapers() == ()
 
 
+def queues(interface: str) -> dict[str, dict[str, int]]:
+    """Return the options of an interface's queueing disciplines by their kinds, as tc(8) shows them."""
+    done = subprocess.run(["tc", "-j", "qdisc", "show", "dev", interface], check=True, capture_output=True)
+    return {one["kind"]: one.get("options") or {} for one in json.loads(done.stdout)}
+
+
+def test_a_burst_goes_at_once_in_each_direction(engine: Engine) -> None:
+    peer = engine.containers.run(SLEEP)
+    bursts = Limits(net_rate_in=RATE, net_burst_in=2 * SIZE, net_rate_out=RATE, net_burst_out=2 * SIZE)
+    container = engine.containers.run(replace(SLEEP, limits=bursts))
+    assert rate(peer, container) > 2 * RATE
+    assert rate(container, peer) > 2 * RATE
+    engine.containers.update(container.id, lambda limits: replace(limits, net_burst_in=None, net_burst_out=1 << 20))
+    host_end = container.endpoints[0].host_interface
+    assert is_limited(rate(peer, container))
+    assert abs(queues(engine.networks.shapers()[0])["tbf"]["burst"] - (1 << 20)) < 1 << 16
+    assert queues(host_end)["tbf"]["rate"] == RATE
+
+
+def test_rates_on_trial_are_reverted_when_whoever_asked_is_gone(engine: Engine) -> None:
+    engine.networks.create("front")
+    limited = replace(SLEEP, network="front", limits=Limits(net_rate_in=RATE))
+    container = engine.containers.run(limited)
+    engine.containers.connections.connect(container.id, Attachment("bridge"))
+    ends = [endpoint.host_interface for endpoint in engine.containers.get(container.id).endpoints]
+    argv = [sys.executable, "-m", "tuicon", "--root", str(engine.root), "update", "--trial", "5s", "--net-rate-in", "0",
+        "--net-rate-out", str(4 * RATE), container.id]  # fmt: skip
+    process = subprocess.Popen(argv, cwd=Path(__file__).parents[2], stdout=subprocess.DEVNULL)
+    eventually(lambda: len(engine.networks.shapers()) == 2 and all("tbf" not in queues(end) for end in ends))
+    process.kill()
+    process.wait()
+    assert engine.containers.get(container.id).limits == Limits(net_rate_out=4 * RATE)
+    eventually(lambda: engine.containers.get(container.id).limits == limited.limits)
+    assert [queues(end)["tbf"]["rate"] for end in ends] == [RATE, RATE]
+    assert engine.networks.shapers() == ()
+
+    tuning = engine.containers.tuning
+    tuning.update(container.id, lambda limits: replace(limits, net_rate_in=2 * RATE), seconds=300)
+    tuning.confirm(container.id)
+    engine.containers.restart(container.id, timeout=0)
+    end = engine.containers.get(container.id).endpoints[0].host_interface
+    assert queues(end)["tbf"]["rate"] == 2 * RATE
+    tuning.undo(container.id)
+    assert queues(end)["tbf"]["rate"] == RATE
+
+
+def test_packets_are_delayed_and_lost_where_the_kernel_can_do_it(engine: Engine) -> None:
+    engine.networks.create("front")
+    engine.containers.run(replace(SLEEP, name="peer", network="front"))
+    container = engine.containers.run(replace(SLEEP, name="far", network="front"))
+    knobs = {knob.name: knob for knob in engine.containers.tuning.knobs()}
+    disturbed = Limits(net_delay=300_000)
+    if not knobs["net_delay"].is_supported:
+        assert not IS_PURE_V2  # the kernel of the virtual machine has it
+        with pytest.raises(NotSupported, match="net-delay cannot be set: this kernel has no netem"):
+            engine.containers.update(container.id, lambda _: disturbed)
+        return
+    engine.containers.update(container.id, lambda _: replace(disturbed, net_rate_out=RATE))
+    shaper = engine.networks.shapers()[0]
+    assert {"netem", "tbf"} <= set(queues(shaper))
+    found = engine.containers.reach("far", "peer")
+    ping = found.steps[-1]
+    assert ping.milliseconds is not None
+    assert ping.milliseconds >= 300
+    engine.containers.update(container.id, lambda _: Limits(net_loss=100.0))
+    assert set(queues(shaper)) == {"netem"}
+    assert engine.containers.reach("far", engine.containers.get("peer").endpoints[0].address).stopped_at in (
+        "neighbour",
+        "ping",
+    )
+    engine.containers.update(container.id, lambda _: Limits(net_rate_out=RATE))
+    assert set(queues(shaper)) == {"tbf"}
+    engine.containers.update(container.id, lambda _: Limits())
+    assert engine.networks.shapers() == ()
+    assert engine.containers.reach("far", "peer").is_reached
+
+
 def test_a_rate_without_a_network_of_its_own_is_refused(engine: Engine) -> None:
     with pytest.raises(InvalidArgument, match="network host has no rate"):
         engine.containers.create(replace(SLEEP, network="host", limits=Limits(net_rate_in=RATE)))
+    with pytest.raises(InvalidArgument, match="needs a network rate"):
+        engine.containers.create(replace(SLEEP, limits=Limits(net_burst_in=1 << 20)))
+    with pytest.raises(InvalidArgument, match="at least 64 KiB"):
+        engine.containers.create(replace(SLEEP, limits=Limits(net_rate_in=RATE, net_burst_in=1 << 10)))
     with pytest.raises(InvalidArgument, match="network rate"):
         engine.containers.create(replace(SLEEP, limits=Limits(net_rate_in=1)))
     alone = engine.containers.run(replace(SLEEP, network="none"))

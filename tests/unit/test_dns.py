@@ -76,3 +76,21 @@ def test_no_message_breaks_the_reader(message: bytes) -> None:
         question = dns.parse(data)
         if question is not None:
             assert len(dns.answer(data, question, [])) == question.end
+
+
+def test_what_is_asked_is_answered_with_addresses_through_aliases() -> None:
+    message = dns.query(b"\x12\x34", "web.mesh", dns.A)
+    question = dns.parse(message)
+    assert question is not None
+    assert message == query("web.mesh")
+    assert dns.addresses(dns.answer(message, question, [b"\x0a\0\0\2", b"\x0a\0\0\3"])) == ["10.0.0.2", "10.0.0.3"]
+    assert dns.addresses(dns.answer(message, question, [])) == []
+    alias = struct.pack("!HHHIH", 0xC00C, 5, 1, 5, 7) + dns.encode_name("other")
+    address = dns.encode_name("other") + struct.pack("!HHIH", dns.AAAA, 1, 5, 16) + bytes(15) + b"\1"
+    answer = struct.pack("!HHHHHH", 0x1234, 0x8180, 1, 2, 0, 0) + message[12:] + alias + address
+    assert dns.addresses(answer) == ["::1"]
+
+
+@given(st.binary(max_size=200))
+def test_a_damaged_answer_has_no_addresses_or_some(message: bytes) -> None:
+    assert isinstance(dns.addresses(message), list)

@@ -34,6 +34,10 @@ def change(text: str, before: Limits | None = None) -> Limits:
         ("--cpu-shares 50%", Limits(cpu_shares=512 * CPUS)),
         ("--cpus 0.5 --cpu-burst 10000", Limits(cpus=0.5, cpu_burst=10_000)),
         ("--cpu-idle", Limits(cpu_idle=True)),
+        (
+            "--net-rate-in 1m --net-burst-in 256k --net-delay 50ms --net-loss 1.5%",
+            Limits(net_rate_in=1 << 20, net_burst_in=256 << 10, net_delay=50_000, net_loss=1.5),
+        ),
         ("--no-cpu-idle", Limits(cpu_idle=False)),
         (
             "--memory-high 64m --memory-min 8m --oom-group",
@@ -52,6 +56,7 @@ def test_a_flag_sets_its_limit(text: str, wanted: Limits) -> None:
     ("text", "before", "after"),
     [
         ("--cpus 0", Limits(cpus=1, cpu_burst=5000), Limits()),
+        ("--net-rate-in 0 --net-delay 0", Limits(net_rate_in=1 << 20, net_burst_in=1 << 20, net_delay=1), Limits()),
         ("--memory-high 0", Limits(memory_high=64 << 20), Limits()),
         ("--hugetlb 2MB:-1", Limits(hugepages=PAGES), Limits()),
         ("--cgroup-conf io.weight=", Limits(unified=(("io.weight", "50"),)), Limits()),

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
 
 from engine.errors import Conflict, EngineError, NotFound
-from engine.model.container import ExecSpec
-from tuicon.cli import limits as limit_flags
-from tuicon.cli import output, tuning
 from tuicon.cli.failure import Exit, Usage, complain
-from tuicon.cli.spec import parse_restart, spec_of
 from tuicon.cli.words import environment
-from tuicon.model.units import parse_moment
-from tuicon.terminal import Bridge, parse_detach_keys, size
+from tuicon.terminal import DEFAULT_DETACH_KEYS, Bridge, parse_detach_keys, size
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+    from typing import Any
+
     from engine.api import Engine
     from tuicon.backend import Session
 
@@ -31,6 +28,8 @@ _PROXIED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal
 
 def create(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon create."""
+    from tuicon.cli.spec import spec_of
+
     spec = spec_of(arguments)
     with _cidfile(arguments.cidfile) as write_id:
         _have_image(engine, spec.image, arguments.pull)
@@ -91,6 +90,8 @@ def _cidfile(name: str | None) -> Iterator[Callable[[str], None]]:
 
 def run(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon run."""
+    from tuicon.cli.spec import spec_of
+
     spec = spec_of(arguments)
     _check_tty(arguments, wants_stdin=arguments.interactive)
     with _cidfile(arguments.cidfile) as write_id:
@@ -119,7 +120,7 @@ def _bridge(
     engine: Engine, ref: str, session: Session, arguments: argparse.Namespace, *, has_tty: bool, wants_stdin: bool
 ) -> int:
     """Connect a session to the terminal; return the exit code."""
-    keys = parse_detach_keys(arguments.detach_keys)
+    keys = parse_detach_keys(DEFAULT_DETACH_KEYS if arguments.detach_keys is None else arguments.detach_keys)
     proxies = not has_tty and getattr(arguments, "sig_proxy", "false") == "true"
     handlers = _proxy_signals(engine, ref) if proxies else {}
     try:
@@ -253,13 +254,17 @@ def exec_(engine: Engine, arguments: argparse.Namespace) -> int:
     if not arguments.command:
         raise Usage("exec: the command is missing")
     _check_tty(arguments, wants_stdin=arguments.interactive)
-    spec = ExecSpec(
-        tuple(arguments.command), environment(arguments), arguments.user, arguments.workdir, arguments.tty,
-        arguments.interactive, arguments.detach, arguments.privileged,
-    )  # fmt: skip
-    session = engine.containers.exec(arguments.container, spec, size=size())
-    if session is None:
+    asked = {
+        "command": tuple(arguments.command), "env": environment(arguments), "user": arguments.user,
+        "workdir": arguments.workdir, "tty": arguments.tty, "interactive": arguments.interactive,
+        "privileged": arguments.privileged,
+    }  # fmt: skip
+    if arguments.detach:
+        from engine.model.container import ExecSpec
+
+        engine.containers.exec(arguments.container, ExecSpec(**asked, detach=True))
         return 0
+    session = engine.execute(arguments.container, asked, size())
     return _bridge(
         engine, arguments.container, session, arguments, has_tty=arguments.tty, wants_stdin=arguments.interactive
     )
@@ -277,6 +282,10 @@ def attach(engine: Engine, arguments: argparse.Namespace) -> int:
 
 def moment(text: str | None) -> datetime | None:
     """Parse --since and --until."""
+    from datetime import UTC, datetime
+
+    from tuicon.model.units import parse_moment
+
     return parse_moment(text, datetime.now(UTC)) if text else None
 
 
@@ -294,6 +303,8 @@ def logs(engine: Engine, arguments: argparse.Namespace) -> int:
     )
     for entry in entries:
         if arguments.json:
+            from tuicon.cli import output
+
             output.json_line(entry)
             continue
         stamp = entry.time.isoformat().replace("+00:00", "Z") + " " if arguments.timestamps else ""
@@ -312,6 +323,8 @@ def _details(attributes: dict[str, str]) -> str:
 
 def top(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon top."""
+    from tuicon.cli import output
+
     found = engine.containers.top(arguments.container)
     if arguments.json:
         output.as_json(found)
@@ -328,6 +341,10 @@ def top(engine: Engine, arguments: argparse.Namespace) -> int:
 
 def update(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon update."""
+    from tuicon.cli import limits as limit_flags
+    from tuicon.cli import tuning
+    from tuicon.cli.spec import parse_restart
+
     if tuning.is_asked(arguments):
         return tuning.update(engine, arguments)
     policy = parse_restart(arguments.restart) if arguments.restart is not None else None

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
-from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from engine.model.history import Advice, Sample
 from engine.model.limits import Limits
+from engine.model.value import names, replace
 from tuicon.cli import output
 from tuicon.cli.failure import Usage
 from tuicon.model import units
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from engine.api import Engine
     from engine.model.container import Container
 
-_NAMES = tuple(field.name for field in fields(Sample))
+_NAMES = names(Sample)
 _MOST_ROWS = 24
 _UNITS = {
     "cpu": "cores", "cpu_max": "cores", "memory": "bytes", "memory_max": "bytes", "cache": "bytes", "swap": "bytes",

@@ -8,9 +8,9 @@ import re
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from engine.model.value import Value, names
 from tuicon.cli import output
 from tuicon.cli.failure import Usage
 from tuicon.model import filetree, units
@@ -77,9 +77,9 @@ def _show_tree(found: Sequence[FileEntry], arguments: argparse.Namespace, *, cha
         )
 
 
-def _plain(record: object) -> dict[str, Any]:
-    """Return a record of plain values, quicker than dataclasses.asdict does."""
-    return {field.name: getattr(record, field.name) for field in fields(record)}  # type: ignore[arg-type] # a dataclass
+def _plain(record: Value) -> dict[str, Any]:
+    """Return a record of plain values, quicker than asdict does."""
+    return {name: getattr(record, name) for name in names(record)}
 
 
 def waste(engine: Engine, arguments: argparse.Namespace) -> int:

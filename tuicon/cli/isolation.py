@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 from engine.model.container import ContainerSpec, Device, Ulimit
+from engine.model.value import replace
 from tuicon.cli.failure import Usage
 from tuicon.cli.words import add_flag, add_list, pairs
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from engine.model.limits import DeviceRate, HugepageLimit, Limits
+from engine.model.value import replace
 from tuicon.cli.failure import Usage, complain
-from tuicon.model.units import parse_size
+from tuicon.model.units import parse_duration, parse_size
 
 _RATES = ("device_read_bps", "device_write_bps", "device_read_iops", "device_write_iops", "blkio_weight_devices")
 _NAMES = ("cpus", "cpu_period", "cpu_quota", "cpu_shares", "cpuset_cpus", "cpuset_mems", "memory",
     "memory_reservation", "memory_swap", "memory_swappiness", "oom_kill_disable", "cpu_rt_period", "cpu_rt_runtime",
     "pids", "blkio_weight", "cpu_burst", "cpu_idle", "memory_high", "memory_min", "oom_group",
-    "net_rate_in", "net_rate_out")  # fmt: skip
+    "net_rate_in", "net_rate_out", "net_burst_in", "net_burst_out", "net_delay", "net_loss")  # fmt: skip
+_FOLLOWING = {"cpus": ("cpu_burst",), "memory": ("memory_swap",), "net_rate_in": ("net_burst_in",),
+    "net_rate_out": ("net_burst_out",)}  # fmt: skip
+"""What goes with a limit when that is lifted."""
 _LISTS = ("hugepages", "unified")
 _AS_GIVEN = ("oom_kill_disable", "cpu_rt_runtime", "cpu_idle", "oom_group")
 _SHARES_PER_CPU = 1024  # as Kubernetes counts
@@ -55,6 +58,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--net-rate-in", type=parse_bytes, metavar="RATE", help="bytes per second from each network (10m)"
     )
     group.add_argument("--net-rate-out", type=parse_bytes, metavar="RATE", help="bytes per second into each network")
+    for name in ("in", "out"):
+        group.add_argument(f"--net-burst-{name}", type=parse_bytes, metavar="SIZE",
+            help=f"bytes that may go {name} at once before the rate holds")  # fmt: skip
+    group.add_argument("--net-delay", type=_microseconds, metavar="TIME", help="delay of what it sends (50ms)")
+    group.add_argument("--net-loss", type=_loss, metavar="N%", help="part of its packets that are lost")
     group.add_argument("--blkio-weight", type=int, metavar="N", help="relative I/O weight (10-1000)")
     group.add_argument("--blkio-weight-device", action="append", dest="blkio_weight_devices", metavar="DEVICE:N",
         help="relative I/O weight on a device")  # fmt: skip
@@ -85,6 +93,17 @@ def _percent(text: str) -> float | None:
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not between 0% and 100% of the host")
     return value
+
+
+def _microseconds(text: str) -> int:
+    try:
+        return round(parse_duration(text) * 1_000_000)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _loss(text: str) -> float:
+    return float(text.removesuffix("%"))
 
 
 def _cpus(text: str) -> float:
@@ -130,10 +149,9 @@ def change_of(arguments: argparse.Namespace) -> Callable[[Limits], Limits]:
             wanted |= {"cpu_period": None, "cpu_quota": None}
         elif wanted.get("cpu_quota") or wanted.get("cpu_period"):
             wanted["cpus"] = None
-        if "cpus" in wanted and wanted["cpus"] is None:
-            wanted.setdefault("cpu_burst", None)
-        if "memory" in wanted and wanted["memory"] is None:
-            wanted.setdefault("memory_swap", None)
+        for name, others in _FOLLOWING.items():
+            if name in wanted and wanted[name] is None:
+                wanted = {**dict.fromkeys(others), **wanted}
         return replace(limits, **wanted)
 
     return change

@@ -6,10 +6,10 @@ import argparse
 import os
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from tuicon.cli.failure import Exit, Usage, complain
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from engine.api import Engine
 
@@ -30,6 +30,7 @@ _FUNCTIONS = {
     "container inspect": ("system", "inspect"), "image inspect": ("system", "inspect"),
     "network inspect": ("system", "inspect"), "volume inspect": ("system", "inspect"),
     "network create": ("networks", "create"), "network rm": ("networks", "remove"), "network prune": ("networks", "prune"),
+    "network reach": ("networks", "reach"), "network rules": ("networks", "rules"),
     "network connect": ("networks", "connect"), "network disconnect": ("networks", "disconnect"),
     "volume create": ("system", "volume_create"), "volume rm": ("system", "volume_rm"),
     "volume prune": ("system", "volume_prune"), "events": ("system", "events"), "version": ("system", "version"),
@@ -38,11 +39,13 @@ _FUNCTIONS = {
     "system shutdown": ("system", "shutdown"), "system df": ("system", "disk_usage"), "demo": ("system", "demo"),
     **{verb: ("copying", verb) for verb in _COPYING},
     "metrics": ("metrics", "metrics"), "profile": ("profiles", "profile"), "autotune": ("autotune", "autotune"),
-    "advise": ("history", "advise"), "system knobs": ("tuning", "knobs"),
+    "advise": ("history", "advise"), "why": ("causes", "why"),
+    "cgroups": ("groups", "cgroups"), "pressure": ("pressure", "show"), "system knobs": ("tuning", "knobs"),
     "completion": ("system", "completion"), "__complete": ("system", "complete"),
 }  # fmt: skip
 _ANYBODY = frozenset({"version", "completion"})
-_STARTING = frozenset({"run", "exec", "start"})
+_STARTING = frozenset({"run", "start"})
+_RUNNING = _STARTING | {"exec"}
 
 
 def run(engine: Engine, arguments: argparse.Namespace) -> int:
@@ -100,6 +103,6 @@ def _explain(verb: str, error: Exception) -> int:
 
 def _code_of(verb: str, code: int = 1) -> int:
     """Return docker's exit code: run and create give 125 for what the engine refuses, other verbs 1."""
-    if code in (126, 127) and verb in _STARTING:
+    if code in (126, 127) and verb in _RUNNING:
         return code
     return 125 if verb in ("run", "create") else 1

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 
 from engine.model.network import Attachment
+from engine.model.value import replace
 from tuicon.cli.failure import Usage
 from tuicon.cli.words import add_flag, add_list
 
@@ -57,6 +57,19 @@ def disconnect(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "-f", "--force", help="accepted for docker's sake")
     parser.add_argument("network", metavar="NETWORK")
     parser.add_argument("container", metavar="CONTAINER")
+
+
+def reach(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of network reach."""
+    add_flag(parser, "--json", help="print JSON")
+    parser.add_argument("container", metavar="CONTAINER")
+    parser.add_argument("target", metavar="TARGET[:PORT]", help="a container, host, an address or a name")
+
+
+def rules(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of network rules."""
+    add_flag(parser, "--json", help="print JSON")
+    parser.add_argument("network", metavar="NETWORK")
 
 
 def add_attachment(parser: argparse.ArgumentParser) -> None:

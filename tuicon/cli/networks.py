@@ -9,12 +9,15 @@ from engine.errors import Conflict
 from engine.model.network import Attachment
 from tuicon.cli import output
 from tuicon.cli.containers import confirm, each
+from tuicon.cli.failure import Usage
 from tuicon.cli.network_flags import addresses_of
 from tuicon.cli.words import pairs
 from tuicon.model.ports import bracketed
 
 if TYPE_CHECKING:
     from engine.api import Engine
+
+_LARGEST_PORT = 65535
 
 
 def create(engine: Engine, arguments: argparse.Namespace) -> int:
@@ -51,6 +54,43 @@ def connect(engine: Engine, arguments: argparse.Namespace) -> int:
 def disconnect(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon network disconnect."""
     engine.containers.connections.disconnect(arguments.container, arguments.network)
+    return 0
+
+
+def reach(engine: Engine, arguments: argparse.Namespace) -> int:
+    """Tuicon network reach: 0 when the target is reached, else 1."""
+    target, number = _target(arguments.target)
+    found = engine.containers.reach(arguments.container, target, number)
+    if arguments.json:
+        output.as_json({**output.plain(found), "is_reached": found.is_reached, "stopped_at": found.stopped_at})
+        return int(not found.is_reached)
+    words = {True: "ok", False: "fails", None: "-"}
+    rows = [
+        (step.name, words[step.is_ok], "" if step.milliseconds is None else f"{step.milliseconds:.2f} ms", step.detail)
+        for step in found.steps
+    ]
+    output.table(("STEP", "STATE", "TIME", "DETAIL"), rows)
+    return int(not found.is_reached)
+
+
+def _target(text: str) -> tuple[str, int]:
+    """Return what stands before the port, and the port; 0 for none. An IPv6 address with a port stands in brackets."""
+    whole, colon, number = text.rpartition(":")
+    if not colon or (":" in whole and not whole.endswith("]")):
+        return text.removeprefix("[").removesuffix("]"), 0
+    if not number.isascii() or not number.isdigit() or not 0 < int(number) <= _LARGEST_PORT:
+        raise Usage(f"invalid target {text!r}: {number!r} is no port")
+    return whole.removeprefix("[").removesuffix("]"), int(number)
+
+
+def rules(engine: Engine, arguments: argparse.Namespace) -> int:
+    """Tuicon network rules."""
+    found = engine.networks.nft_rules(arguments.network)
+    if arguments.json:
+        output.as_json(found)
+        return 0
+    for line in found:
+        print(line)
     return 0
 
 

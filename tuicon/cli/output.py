@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, is_dataclass
 from datetime import datetime
 from typing import Any
 
+from engine.model.value import Value, names
 from tuicon.cli.failure import Usage
 from tuicon.model.text import printable
 
@@ -28,8 +28,9 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def plain(value: object) -> Any:  # noqa: ANN401 - JSON
     """Return a record as JSON values."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
+    fields = names(value) if isinstance(value, Value) else getattr(value, "__dataclass_fields__", None)
+    if fields is not None:
+        return {name: plain(getattr(value, name)) for name in fields}
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,22 +1,52 @@
-"""The parser: docker's verbs, grouped and alone; building it imports nothing but argparse."""
+"""The parser: docker's verbs, grouped and alone; building it imports nothing but argparse and the flags that are wanted."""
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import sys
+from functools import cache
 
-from tuicon.cli import copying, inside_flags, limits, network_flags, registry_flags, scan_flags, spec, tuning_flags
 from tuicon.cli.failure import Usage
-from tuicon.cli.words import add_flag, add_list
-from tuicon.terminal import DEFAULT_DETACH_KEYS
+from tuicon.cli.words import Later, add_flag, add_list, path
 
-Add = Callable[[argparse.ArgumentParser], None]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    Add = Callable[[argparse.ArgumentParser], None]
+
+copying, inside_flags, limits, network_flags = map(Later, ("copying", "inside_flags", "limits", "network_flags"))
+pressure_flags, registry_flags, scan_flags, spec, tuning_flags = map(
+    Later, ("pressure_flags", "registry_flags", "scan_flags", "spec", "tuning_flags")
+)
+
+
+class _Formatter(argparse.HelpFormatter):
+    """The usual one, made for each argument that is added; to ask for the width it would load shutil and compressors."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+@cache
+def _columns() -> int:
+    """Return the width of the terminal, as shutil.get_terminal_size does."""
+    given = os.environ.get("COLUMNS", "")
+    if given.isdigit() and int(given):
+        return int(given)
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80 if sys.__stdout__ else 80
+    except (OSError, ValueError):
+        return 80
 
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are ours to print."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - argparse's own
+        super().__init__(**{"formatter_class": _Formatter, **options})
 
     def error(self, message: str) -> None:  # type: ignore[override]
         """Raise instead of exiting with argparse's own code."""
@@ -64,7 +94,7 @@ def _run(parser: argparse.ArgumentParser) -> None:
 
 
 def _attaching(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--detach-keys", default=DEFAULT_DETACH_KEYS, metavar="KEYS", help="keys that leave it running")
+    parser.add_argument("--detach-keys", metavar="KEYS", help="keys that leave it running")
     parser.add_argument(
         "--sig-proxy", default="true", choices=("true", "false"), help="send it the signals that we get"
     )
@@ -123,7 +153,7 @@ def _exec(parser: argparse.ArgumentParser) -> None:
     add_list(parser, "--env-file", metavar="FILE", help="read environment variables from a file")
     parser.add_argument("-u", "--user", metavar="USER[:GROUP]", help="user name or uid")
     parser.add_argument("-w", "--workdir", metavar="DIR", help="working directory")
-    parser.add_argument("--detach-keys", default=DEFAULT_DETACH_KEYS, metavar="KEYS", help="keys that leave it running")
+    parser.add_argument("--detach-keys", metavar="KEYS", help="keys that leave it running")
     _container(parser)
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND")
 
@@ -174,7 +204,7 @@ def _update(parser: argparse.ArgumentParser) -> None:
 
 
 def _load(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-i", "--input", type=Path, metavar="FILE", help="archive or OCI layout; default stdin")
+    parser.add_argument("-i", "--input", type=path, metavar="FILE", help="archive or OCI layout; default stdin")
     add_flag(parser, "-q", "--quiet", help="print nothing")
 
 
@@ -222,7 +252,9 @@ def _names_only(parser: argparse.ArgumentParser) -> None:
 
 
 def _volume_create(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-d", "--driver", default="local", metavar="DRIVER", help="local, tmpfs, nfs, cephfs or rbd")
     add_list(parser, "--label", metavar="NAME=VALUE", help="set a label")
+    add_list(parser, "-o", "--opt", metavar="NAME=VALUE", help="tell the driver something")
     parser.add_argument("name", nargs="?", default="", metavar="NAME")
 
 
@@ -282,6 +314,7 @@ _CONTAINER_VERBS: dict[str, tuple[str, Add]] = {
     "export": ("write a container's root file system as a tar archive", copying.add_export),
     "diff": ("list what a container changed in its files", copying.add_diff),
     "advise": ("say which limits would fit, by the history", tuning_flags.advise),
+    "why": ("say why a container ended", pressure_flags.why),
 }
 _IMAGE_VERBS: dict[str, tuple[str, Add]] = {
     "load": ("load images from an archive", _load),
@@ -305,6 +338,8 @@ _OTHER_VERBS: dict[str, tuple[str, Add]] = {
     "metrics": ("print metrics for Prometheus, or serve them", tuning_flags.metrics),
     "profile": ("give containers the limits of a profile", tuning_flags.profile),
     "autotune": ("move limits by rules", tuning_flags.autotune),
+    "cgroups": ("show the control groups of the whole host", pressure_flags.cgroups),
+    "pressure": ("show who waits for what, and who is in the way", pressure_flags.pressure),
     "version": ("show versions", _json),
     "info": ("show the host and the engine", _json),
     "demo": ("start or remove three demo containers, or make their image", _demo),
@@ -341,6 +376,8 @@ _GROUPS: dict[str, tuple[str, dict[str, tuple[str, Add]]]] = {
         "rm": ("remove networks", _names_only), "prune": ("remove networks that no running container uses", _forced),
         "connect": ("put a container into one more network", network_flags.connect),
         "disconnect": ("take a container out of a network", network_flags.disconnect),
+        "reach": ("show how far packets get from a container, and where they stop", network_flags.reach),
+        "rules": ("show the nftables rules that concern a network", network_flags.rules),
     }),
     "volume": ("work with volumes", {
         "ls": ("list volumes", _listing), "inspect": _OTHER_VERBS["inspect"], "create": ("make a volume", _volume_create),
@@ -377,11 +414,9 @@ def build(words: Sequence[str] | None = None) -> Parser:
         allow_abbrev=False,
     )
     root = os.environ.get("TUICON_ROOT", "/var/lib/tuicon")
-    parser.add_argument("--root", type=Path, default=Path(root), metavar="DIR", help=f"state root (default {root})")
-    run_root = os.environ.get("TUICON_RUN_ROOT")
-    parser.add_argument(
-        "--run-root", type=Path, default=Path(run_root) if run_root else None, metavar="DIR", help="volatile state"
-    )
+    parser.add_argument("--root", default=root, metavar="DIR", help=f"state root (default {root})")
+    run_root = os.environ.get("TUICON_RUN_ROOT", "")
+    parser.add_argument("--run-root", default=run_root, metavar="DIR", help="volatile state")
     parser.add_argument(
         "--storage-driver", default=os.environ.get("TUICON_STORAGE_DRIVER", ""), metavar="NAME",
         help="overlay, btrfs, fuse-overlayfs or vfs, for a new state root (default what suits its file system)",
@@ -391,12 +426,13 @@ def build(words: Sequence[str] | None = None) -> Parser:
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
     single = _CONTAINER_VERBS | _IMAGE_VERBS | _OTHER_VERBS | {"__complete": ("", _complete)}
     wanted = _wanted(words)
+    only_names = words is not None and wanted is None  # a mistake, or --help
     for name, (help_text, add) in single.items():
         if wanted in (None, name) and (name != "__complete" or wanted):
-            _add(verbs, name, help_text, add, name)
+            _add(verbs, name, help_text, _nothing if only_names else add, name)
     for group, (help_text, members) in _GROUPS.items():
         if wanted in (None, group):
-            _add_group(verbs, group, help_text, members)
+            _add_group(verbs, group, help_text, {} if only_names else members)
     return parser
 
 

@@ -6,11 +6,11 @@ import argparse
 import fnmatch
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.model.limits import Limits
+from engine.model.value import Value
 from tuicon.cli import limits as limit_flags
 from tuicon.cli import output
 from tuicon.cli.failure import Exit, Usage, complain
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 Change = Callable[[Limits], Limits]
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(Value, frozen=True):
     """What a file asks for.
 
     Attributes:

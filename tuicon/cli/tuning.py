@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from engine.model.limits import Effective, Limits, Preview
+from engine.model.value import names
 from tuicon.cli import limits as limit_flags
 from tuicon.cli import output
 from tuicon.cli.failure import Exit, Usage, complain
@@ -130,8 +130,8 @@ def _effective_texts(found: Effective | None) -> tuple[str, str, str, str]:
 
 def difference(before: Limits, after: Limits) -> str:
     """Return what differs, for people."""
-    names = [field.name for field in fields(Limits) if getattr(before, field.name) != getattr(after, field.name)]
-    texts = (f"{name} {_text(name, getattr(before, name))} → {_text(name, getattr(after, name))}" for name in names)
+    changed = [name for name in names(Limits) if getattr(before, name) != getattr(after, name)]
+    texts = (f"{name} {_text(name, getattr(before, name))} → {_text(name, getattr(after, name))}" for name in changed)
     return ", ".join(texts)
 
 

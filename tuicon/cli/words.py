@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
-import argparse
 import os
-from pathlib import Path
-from typing import TypeAlias
 
 from tuicon.cli.failure import Usage
 
-Flags: TypeAlias = "argparse.ArgumentParser | argparse._ArgumentGroup"  # noqa: SLF001 - argparse exports no name for it
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+    from pathlib import Path
+    from typing import TypeAlias
+
+    Flags: TypeAlias = argparse.ArgumentParser | argparse._ArgumentGroup  # noqa: SLF001 - argparse has no name for it
+
+
+class Later:
+    """A module of flags that is loaded when the first of its functions adds its flags to a parser."""
+
+    def __init__(self, module: str) -> None:
+        self._module = f"tuicon.cli.{module}"
+
+    def __getattr__(self, name: str) -> Callable[[argparse.ArgumentParser], None]:
+        """Return what adds the flags."""
+
+        def add(parser: argparse.ArgumentParser) -> None:
+            from importlib import import_module
+
+            getattr(import_module(self._module), name)(parser)
+
+        return add
+
+
+def path(text: str) -> Path:
+    """Return a path, for argparse."""
+    from pathlib import Path
+
+    return Path(text)
 
 
 def add_flag(parser: Flags, *names: str, help: str) -> None:  # noqa: A002 - argparse's word
@@ -53,7 +81,8 @@ def _lines(names: list[str], what: str) -> list[str]:
     found: list[str] = []
     for name in names:
         try:
-            text = Path(name).read_text(encoding="utf-8-sig")
+            with open(name, encoding="utf-8-sig") as file:
+                text = file.read()
         except UnicodeDecodeError as error:
             raise Usage(f"the {what} {name} is not UTF-8") from error
         except OSError as error:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from engine.model.container import Container
 from engine.model.status import Status
+from engine.model.value import Value
 from tuicon.model import units
 from tuicon.model.history import History
 from tuicon.model.snapshot import Snapshot
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(Value, frozen=True):
     """What stands in one column of a row.
 
     Attributes:
@@ -32,16 +31,14 @@ class Cell:
     sort: float | str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Value, frozen=True):
     """A row with the key of its object."""
 
     key: str
     cells: tuple[Cell, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(Value, frozen=True):
     """A column; a width of None takes what is left."""
 
     id: str

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from engine.model.container import Container
 from engine.model.image import Image
 from engine.model.network import Network
 from engine.model.usage import Usage
+from engine.model.value import Value, field
 from engine.model.volume import Volume
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class HostTotals:
+class HostTotals(Value, frozen=True):
     """The host's own use.
 
     Attributes:
@@ -31,8 +30,7 @@ class HostTotals:
     cpus: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Value, frozen=True):
     """One moment.
 
     Attributes:

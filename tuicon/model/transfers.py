@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 
 from engine.model.transfer import ENDED, Phase, Progress
+from engine.model.value import Value
 from tuicon.model import units
 from tuicon.model.rows import Cell, Column, Row
 
@@ -31,8 +31,7 @@ class State(StrEnum):
     CANCELLED = "called off"
 
 
-@dataclass(frozen=True, slots=True)
-class LayerProgress:
+class LayerProgress(Value, frozen=True):
     """One layer.
 
     Attributes:
@@ -53,8 +52,7 @@ class LayerProgress:
         return (self.total - self.done) / self.rate if self.rate > 0 and self.total > self.done else None
 
 
-@dataclass(frozen=True, slots=True)
-class TransferProgress:
+class TransferProgress(Value, frozen=True):
     """A transfer at one moment.
 
     Attributes:
@@ -97,8 +95,7 @@ class TransferProgress:
         return (self.total - self.done) / self.rate if self.rate > 0 and self.total > self.done else None
 
 
-@dataclass(frozen=True, slots=True)
-class TransferEnded:
+class TransferEnded(Value, frozen=True):
     """How a transfer ended: with a result, or with an error, or called off with neither."""
 
     progress: TransferProgress

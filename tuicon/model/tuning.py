@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 from engine.model.limits import DeviceRate, Limits
 from engine.model.usage import Usage
+from engine.model.value import Value, replace
 from tuicon.model import units
 
 
-@dataclass(frozen=True, slots=True)
-class Tunable:
+class Tunable(Value, frozen=True):
     """One limit.
 
     Attributes:

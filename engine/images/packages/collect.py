@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from engine.images.packages.purl import package_url
 from engine.images.packages.tree import LINK, PROGRAM, Directory, Leaf, Tree, Unreadable
 from engine.model.image import Image
 from engine.model.packages import Inventory, Package
+from engine.model.value import replace
 
 _LARGEST_DATABASE = 192 << 20
 _LARGEST_DOCUMENT = 32 << 20

@@ -9,7 +9,6 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
@@ -18,6 +17,7 @@ from engine.images.registry.auth import Authorizer
 from engine.images.registry.config import Endpoint
 from engine.images.registry.credentials import Credentials
 from engine.images.registry.transport import Answer, Body, Stream, Transport
+from engine.model.value import Value
 from engine.oci.digest import is_digest
 from engine.oci.manifest import INDEXES, MANIFESTS, OCI_INDEX
 
@@ -27,8 +27,7 @@ _PAGE = 100
 _MOST_PAGES = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Value, frozen=True):
     """A manifest or an index as a registry gives it: its bytes, media type and (computed) digest."""
 
     data: bytes

@@ -9,12 +9,12 @@ from __future__ import annotations
 import ipaddress
 import os
 import tomllib
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from engine.errors import InvalidArgument, RegistryError
 from engine.model.transfer import RegistryOptions
+from engine.model.value import Value, field, replace
 from engine.oci.reference import Reference
 
 _DOCKER_HUB = "registry-1.docker.io"
@@ -22,8 +22,7 @@ _CONFIG = Path("/etc/containers/registries.conf")
 _CERTIFICATES = (Path("/etc/tuicon/certs.d"), Path("/etc/containers/certs.d"), Path("/etc/docker/certs.d"))
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Value, frozen=True):
     """One place that serves a repository.
 
     Attributes:
@@ -43,15 +42,13 @@ class Endpoint:
     is_mirror: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Mirror:
+class _Mirror(Value, frozen=True):
     location: str
     insecure: bool = False
     serves: str = "all"
 
 
-@dataclass(frozen=True, slots=True)
-class _Registry:
+class _Registry(Value, frozen=True):
     prefix: str
     location: str = ""
     insecure: bool = False

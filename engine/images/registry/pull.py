@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 
 from engine.errors import ImageError
 from engine.images.catalogue import Catalogue
@@ -14,6 +13,7 @@ from engine.images.registry.client import Client, Document
 from engine.images.registry.download import Download
 from engine.images.registry.transport import Stopped, Transport
 from engine.model.transfer import Phase, Progress, Pulled, Watch
+from engine.model.value import Value, replace
 from engine.oci import digest as digests
 from engine.oci import manifest as documents
 from engine.oci.manifest import Descriptor, ImageConfig, Manifest, Platform
@@ -24,8 +24,7 @@ _DEEPEST_INDEX = 4
 _LARGEST_CONFIG = 8 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(Value, frozen=True):
     """What a reference leads to.
 
     Attributes:

@@ -6,7 +6,6 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -37,6 +36,7 @@ from engine.model.transfer import (
     Update,
     Watch,
 )
+from engine.model.value import replace
 from engine.oci import manifest as documents
 from engine.oci import reference as references
 from engine.oci.reference import Reference

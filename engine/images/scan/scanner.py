@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from engine.errors import InvalidArgument
@@ -16,6 +15,7 @@ from engine.images.scan.match import match
 from engine.images.scan.severity import rate
 from engine.images.scan.versions import Incomparable
 from engine.model.packages import IgnoreRule, Inventory, Package, ScanResult, Severity, Vulnerability
+from engine.model.value import replace
 from engine.store.paths import Paths
 
 _MOST_WARNINGS = 50
