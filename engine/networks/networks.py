@@ -102,7 +102,7 @@ class NetworkStore:
             internal: Whether it has no way out.
             reserved: Addresses that no container gets, each with a name.
             labels: Labels.
-            options: As docker's --opt; com.docker.network.driver.mtu is known, and parent, macvlan_mode and ipvlan_mode.
+            options: As docker's --opt; see engine.networks.drivers.
             ipv6: Whether containers have IPv6 addresses too; an IPv6 subnet says so as well.
             subnet6: CIDR of those; empty for one that is free.
             gateway6: The host's address in it; empty for the first.
@@ -117,7 +117,7 @@ class NetworkStore:
         if not _NAME.fullmatch(name):
             raise InvalidArgument(f"invalid network name {name!r}: only letters, digits, _ . - after a letter or digit")
         wanted = Network(
-            os.urandom(32).hex(), name, driver, datetime.now(UTC), subnet, gateway, self._bridge_name(name) if driver == "bridge" else "",
+            os.urandom(32).hex(), name, driver, datetime.now(UTC), subnet, gateway, drivers.bridge_name(options or {}, self._bridge_name(name)) if driver == "bridge" else "",
             drivers.mtu_of(options or {}), internal, labels=labels or {}, ip_range=ip_range, reserved=reserved or {},
             options=options or {}, subnet6=subnet6, gateway6=gateway6, ip_range6=ip_range6,
         )  # fmt: skip
