@@ -367,8 +367,9 @@ class NetworkStore:
             self._save(network)
             try:
                 bridge.make(network) if network.bridge else None
-                if network.subnet6:  # what this kernel cannot do is said now, not when a container starts
-                    self.firewall.apply(self.list())
+                # What this kernel cannot do with IPv6 is said now, not when a container starts.
+                if network.subnet6 and self.firewall.apply(self.list()):
+                    self._journal.append("network", "forward", network.id, network.name, family="ipv6")
             except (OSError, NotSupported):
                 bridge.remove(network.bridge)
                 self._paths.discard(self._paths.networks / network.name)
