@@ -6,6 +6,7 @@ bounded: few connections, few queries on each, and neither for long.
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 import struct
@@ -232,15 +233,15 @@ class Inquiries(Timer):
 def _connected(server: str) -> socket.socket | None:
     """Return a connection that is on its way to a server; None when there is no way."""
     family = socket.AF_INET6 if ":" in server else socket.AF_INET
-    channel = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:
-        channel.connect((server, PORT))
-    except BlockingIOError:
-        return channel
+        channel = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     except OSError:
-        channel.close()
         return None
-    return channel
+    number = channel.connect_ex((server, PORT))
+    if number in (0, errno.EINPROGRESS):
+        return channel
+    channel.close()
+    return None
 
 
 def _framed(message: bytes) -> bytes:

@@ -221,7 +221,10 @@ class Resolver(Timer):
         """Send a query to a server, from a port that nobody can foresee; return whether that worked."""
         server = self._servers[number]
         family = socket.AF_INET6 if ":" in server else socket.AF_INET
-        channel = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        try:
+            channel = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        except OSError:
+            return False
         try:
             channel.connect((server, PORT))
             channel.send(query)
