@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ipaddress
 import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from engine.model.usage import InterfaceCounters
 from engine.model.value import replace
 from tuicon.backend import Backend, Sampler
 from tuicon.model.snapshot import HostTotals, Snapshot
+from tuicon.model.traffic import HostLink, Meter, readings_of
 
 _TICK = 1.0
 _RELISTS_EVERY = 5.0
@@ -28,6 +31,7 @@ class Feed:
         self._is_stale = True
         self._listed_at = 0.0
         self._snapshot = Snapshot()
+        self._meter = Meter()
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -87,9 +91,11 @@ class Feed:
             backend = self._backend
             found = replace(
                 found, containers=backend.containers.list(), images=backend.images.list(),
-                networks=backend.networks.list(), volumes=backend.volumes.list(),
+                networks=backend.networks.list(), volumes=backend.volumes.list(), uplink=backend.networks.uplink(),
             )  # fmt: skip
-        return replace(found, usages=sampler.sample())
+            host.look()
+        usages = sampler.sample()
+        return replace(found, usages=usages, flows=self._meter.flows(readings_of(usages)), links=host.links())
 
 
 class _Host:
@@ -97,6 +103,8 @@ class _Host:
 
     def __init__(self) -> None:
         self._psutil: Any = None
+        self._meter = Meter()
+        self._addresses: dict[str, tuple[str, ...]] = {}
 
     def read(self) -> HostTotals:
         """Return the totals now; CPU since the last call."""
@@ -113,3 +121,39 @@ class _Host:
             psutil.getloadavg()[0],
             psutil.cpu_count() or 1,
         )
+
+    def look(self) -> None:
+        """Look anew which addresses the host has."""
+        self._addresses = {
+            name: tuple(text for one in found if (text := _address(one.address, one.netmask)))
+            for name, found in self._psutil.net_if_addrs().items()
+        }
+
+    def links(self) -> dict[str, HostLink]:
+        """Return the host's interfaces, with rates since the last call."""
+        now = time.monotonic_ns()
+        found = {name: (now, _counters(name, one)) for name, one in self._psutil.net_io_counters(pernic=True).items()}
+        flows = self._meter.flows(found)
+        return {
+            name: HostLink(name, self._addresses.get(name, ()), counters, flows[name])
+            for name, (_, counters) in found.items()
+        }
+
+
+def _counters(name: str, one: Any) -> InterfaceCounters:  # noqa: ANN401 - psutil has no public name for it
+    return InterfaceCounters(
+        name, one.bytes_recv, one.bytes_sent, one.packets_recv, one.packets_sent, one.errin, one.errout, one.dropin,
+        one.dropout,
+    )  # fmt: skip
+
+
+def _address(address: str, netmask: str | None) -> str:
+    """Return "ADDRESS/PREFIX"; empty for what is no address of IP, and for link-local ones."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+        if found.is_link_local:
+            return ""
+        mask = int(ipaddress.ip_address(netmask or ""))
+    except ValueError:
+        return ""
+    return f"{found}/{mask.bit_count()}"

@@ -125,6 +125,28 @@ def process_ids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
+def default_interface() -> str:
+    """Return the host's interface with the default route, IPv4's before IPv6's; empty when there is none."""
+    found = []
+    for name, family in (("route", 4), ("ipv6_route", 6)):
+        try:
+            with open(f"/proc/net/{name}") as file:
+                routes = [_default_route(line.split(), family) for line in file]
+        except FileNotFoundError:  # this kernel has no IPv6
+            continue
+        found += [route for route in routes if route]
+    return min(found)[2] if found else ""
+
+
+def _default_route(fields: list[str], family: int) -> tuple[int, int, str] | None:
+    """Return (family, metric, interface) of a line of proc(5)'s route or ipv6_route; None when it leads elsewhere."""
+    if family == 4 and fields[1:2] == ["00000000"] and fields[7] == "00000000":
+        return family, int(fields[6]), fields[0]
+    if family == 6 and len(fields) == 10 and fields[:2] == ["0" * 32, "00"] and fields[9] != "lo":
+        return family, int(fields[5], 16), fields[9]
+    return None
+
+
 def boot_time() -> float:
     """Return when the host was booted, in seconds since the epoch."""
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -17,6 +17,7 @@ from engine.store.paths import find
 Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
 _MEMORIES = {4: "last_address", 6: "last_address6"}
 _LONGEST_PREFIXES = {4: 30, 6: 126}
+_SMALLER = (20, 24)
 
 
 class Space(Value, frozen=True):
@@ -55,9 +56,6 @@ class Space(Value, frozen=True):
         if str(found) in reserved:
             raise InvalidArgument(f"address {address} of network {self.network} is kept for {reserved[str(found)]}")
         return str(found)
-
-
-_SMALLER = (20, 24)
 
 
 def space_of(network: Network, version: int = 4) -> Space:

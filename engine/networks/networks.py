@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import Conflict, InvalidArgument, NotFound, NotSupported
-from engine.linux import files, rtnetlink
+from engine.linux import files, procfs, rtnetlink
 from engine.model.network import Attachment, Endpoint, InForce, Network
 from engine.model.value import replace
 from engine.networks import addresses, bridge, drivers, live_rules
@@ -160,6 +160,11 @@ class NetworkStore:
                     continue
                 gone.append(network.name)
         return tuple(gone)
+
+    @staticmethod
+    def uplink() -> str:
+        """Return the host's interface with the default route; empty when there is none."""
+        return procfs.default_interface()
 
     def check(self, attachment: Attachment) -> None:
         """Check what a container asks of a network.

@@ -279,6 +279,23 @@ def steps(name: str, attempt: Callable[[int], None], site: Site) -> Iterator[int
         yield number
 
 
+def operate(site: Site, operation: Action, number: int) -> None:
+    """Do something in a process of its own, which is killed before its N-th call into the kernel."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            with Engine(site.state) as victim:
+                faults.arm(number, str(site.marker))
+                operation(victim)
+                sys.setprofile(None)
+        except BaseException:  # noqa: BLE001 - the child must not return
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == (-signal.SIGKILL if number and site.was_killed() else 0)
+
+
 def walk(name: str, attempt: Callable[[int], None], site: Site) -> None:
     for number in steps(name, attempt, site):
         attempt(number)
@@ -297,19 +314,7 @@ def test_an_engine_killed_at_any_step_leaves_the_truth_and_nothing_else(site: Si
 
     def attempt(number: int) -> None:
         prepare(site.engine)
-        pid = os.fork()
-        if pid == 0:
-            try:
-                with Engine(site.state) as victim:
-                    faults.arm(number, str(site.marker))
-                    operation(victim)
-                    sys.setprofile(None)
-            except BaseException:  # noqa: BLE001 - the child must not return
-                traceback.print_exc()
-                os._exit(1)
-            os._exit(0)
-        _, status = os.waitpid(pid, 0)
-        assert os.waitstatus_to_exitcode(status) == (-signal.SIGKILL if number and site.was_killed() else 0)
+        operate(site, operation, number)
 
     walk(name, attempt, site)
 

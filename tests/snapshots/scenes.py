@@ -13,20 +13,34 @@ from textual.pilot import Pilot
 from textual.widgets import ContentSwitcher, Input
 
 from engine.model.transfer import Phase
-from tests.fakes import NOW, FakeBackend, a_usage, eight, with_images
+from engine.model.usage import InterfaceCounters
+from tests.fake_networks import with_networks
+from tests.fake_tuning import with_changes
+from tests.fakes import NOW, FakeBackend, eight, with_images, with_volumes
 from tuicon.app import Console
 from tuicon.config import Config
 from tuicon.messages import SnapshotTaken
 from tuicon.model.snapshot import HostTotals, Snapshot
+from tuicon.model.traffic import Flow, HostLink, Meter, readings_of
 from tuicon.model.transfers import LayerProgress, State, TransferProgress
 from tuicon.screens.browser import LayerBrowser
 from tuicon.screens.detail import Detail
+from tuicon.screens.tuning import TuningScreen
 from tuicon.widgets.file_table import FileTable
 from tuicon.widgets.log_view import LogView
 
 Step = Callable[[Pilot[int]], Awaitable[None]]
 _SECONDS = 110
 _HOST = HostTotals(37.5, 5 << 30, 16 << 30, 1.25, 4)
+_LINKS = {
+    link.name: link
+    for link in (
+        HostLink("eth0", ("192.0.2.10/24", "2001:db8::10/64"), InterfaceCounters("eth0", 8 << 30, 3 << 30, 9_214_003, 4_100_212), Flow(2.1e6, 7.4e5)),
+        HostLink("tuicon0", ("10.88.0.1/16",), InterfaceCounters("tuicon0", 3 << 30, 7 << 30, 4_000_100, 8_900_500), Flow(7.1e5, 2.0e6)),
+        HostLink("tu4be0c71d22", ("10.89.1.1/24",), InterfaceCounters("tu4be0c71d22", 90 << 20, 40 << 20, 80_100, 61_033), Flow(1.2e4, 9.1e3)),
+        HostLink("tu9c1f0e7a55", ("10.89.2.1/24",)),
+    )
+}  # fmt: skip
 
 
 class StillFeed:
@@ -81,6 +95,8 @@ class Scene:
             await _read(pilot)
             await app.workers.wait_for_complete()  # what a key asked for is there before the next
         app.main.show_transfers()
+        if isinstance(app.screen, TuningScreen):
+            _stop_clock(app.screen)
         for box in app.screen.query(Input):
             box.cursor_blink = False
         await pilot.wait_for_scheduled_animations()
@@ -91,12 +107,14 @@ class Scene:
 async def _show(pilot: Pilot[int], app: SceneConsole) -> None:
     backend = app.fake
     running = [container for container in backend.items if container.status.is_alive]
+    meter, usages, flows = Meter(), {}, {}
     for tick in range(_SECONDS):
-        usages = {container.id: a_usage(int(container.id, 16), tick) for container in running}
+        usages = {container.id: backend.usage(container, tick) for container in running}
         app.main._history.add(usages)
+        flows = meter.flows(readings_of(usages))
     snapshot = Snapshot(
-        NOW + timedelta(seconds=_SECONDS), backend.containers.list(), usages if running else {}, backend.images.list(),
-        backend.networks.list(), backend.volumes.list(), _HOST,
+        NOW + timedelta(seconds=_SECONDS), backend.containers.list(), usages, backend.images.list(),
+        backend.networks.list(), backend.volumes.list(), _HOST, flows=flows, links=_LINKS, uplink="eth0",
     )  # fmt: skip
     app.main.post_message(SnapshotTaken(snapshot))
     while app.main.snapshot is not snapshot:
@@ -131,12 +149,24 @@ async def _read(pilot: Pilot[int]) -> None:
     """Wait until what the screen reads is there."""
     await pilot.pause()
     screen = pilot.app.screen
+    while isinstance(screen, TuningScreen) and not screen.is_settled:
+        await pilot.pause(0.02)
     while isinstance(screen, LayerBrowser) and not (screen.query_one("#files", FileTable).rows and screen.table.rows):
         await pilot.pause(0.02)
 
 
 def _nobody() -> FakeBackend:
     return FakeBackend(missing=("Containers need root: namespaces, mounts and cgroups. Start it with: sudo tuicon",))
+
+
+def _stop_clock(pane: TuningScreen) -> None:
+    """Have a trial always end in 24 seconds."""
+    pane.clock = lambda: pane._trial_ends - 24
+    pane._show_note()
+
+
+def _tuned() -> FakeBackend:
+    return with_changes(eight())
 
 
 INSIDE = ("2", "enter")
@@ -171,8 +201,10 @@ SCENES = (
     Scene("graphs-160", (160, 44), tab="graphs"),
     Scene("graphs-80", (80, 24), tab="graphs"),
     Scene("limits-120", (120, 40), tab="limits"),
-    Scene("retune-120", (120, 36), keys=("t",), tab="graphs"),
-    Scene("retune-80", (80, 24), keys=("t",)),
+    Scene("retune-120", (120, 42), keys=("t",), backend=_tuned),
+    Scene("retune-80", (80, 24), keys=("t",), backend=_tuned),
+    Scene("retune-160", (160, 50), keys=("t", "j", "j", "j", "j", "j", "w"), backend=_tuned),
+    Scene("retune-trial-80", (80, 24), keys=("t", "t", "h", "h"), backend=_tuned),
     Scene("help-120", (120, 44), keys=("question_mark",)),
     Scene("remove-80", (80, 24), keys=("d",)),
     Scene("scan-120", (120, 30), keys=("2", "v")),
@@ -192,6 +224,23 @@ SCENES = (
     Scene("search-120", (120, 36), keys=("2", "f", *"nginx", "enter", "enter"), backend=with_images),
     Scene("prune-80", (80, 24), keys=("2", "D", "a"), backend=with_images),
     Scene("run-80", (80, 24), keys=("2", "n"), backend=with_images),
+    Scene("volumes-160", (160, 50), keys=("4",), backend=with_volumes),
+    Scene("volumes-80", (80, 24), keys=("4",), backend=with_volumes),
+    Scene("volume-files-120", (120, 30), keys=("4", "enter", "s", "j"), backend=with_volumes),
+    Scene("volume-files-80", (80, 24), keys=("4", "enter", "enter"), backend=with_volumes),
+    Scene("volume-prune-80", (80, 24), keys=("4", "D", "a"), backend=with_volumes),
+    Scene("topology-160", (160, 50), keys=("3", "j", "j", "j"), backend=with_networks),
+    Scene("topology-80", (80, 24), keys=("3", "j", "j", "j"), backend=with_networks),
+    Scene("all-networks-160", (160, 50), keys=("3", "a", "z"), backend=with_networks),
+    Scene("members-80", (80, 24), keys=("3", "j", "j", "j"), backend=with_networks, tab="members"),
+    Scene("counters-120", (120, 30), keys=("3", "j", "j", "j", "z"), backend=with_networks, tab="counters"),
+    Scene("rules-120", (120, 30), keys=("3", "z"), backend=with_networks, tab="rules"),
+    Scene("connect-80", (80, 24), keys=("3", "j", "j", "j", "c"), backend=with_networks),
+    Scene("reach-80", (80, 24), keys=("3", "j", "j", "j", "r", *"worker:81", "enter"), backend=with_networks),
+    Scene(
+        "reached-160", (160, 50), keys=("3", "j", "j", "j", "r", *"worker:81", "enter", "escape"), backend=with_networks
+    ),
+    Scene("network-80", (80, 24), keys=("3", "n", *"shop", "tab", *"vxlan", "enter"), backend=with_networks),
     Scene("light-120", (120, 40), theme="tuicon-light", tab="graphs"),
 )
 

@@ -11,6 +11,7 @@ from textual.widgets import Input, OptionList, Static
 from engine.errors import NotAuthorized, NotFound, RegistryError
 from engine.model.container import Container, ContainerSpec
 from engine.model.limits import Limits
+from engine.model.network import Attachment, PortMapping
 from tests.fakes import FakeBackend, with_images
 from tests.ui.test_console import main_of, table, until, with_console
 from tuicon.dialogs.ask import Choose, Confirm, Help, Prompt
@@ -444,17 +445,36 @@ async def test_an_image_is_run_and_the_cursor_jumps_to_its_container() -> None:
         await on(pilot, DEBIAN)
         await pilot.press("n")
         form = await dialog(pilot, RunForm)
-        assert form.query_one("#run-image", Input).value == "debian:bookworm-slim"
-        form.query_one("#run-env", Input).value = "A=1 B"
+        assert form.query_one("#field-image", Input).value == "debian:bookworm-slim"
+        form.query_one("#field-env", Input).value = "A=1 B"
         await pilot.press("enter")
-        await until(pilot, lambda: "B is no NAME=VALUE" in said(pilot))
-        for name, value in {"name": "shell", "command": "sleep 60", "env": "A=1 B='x y'", "pids": "50"}.items():
-            form.query_one(f"#run-{name}", Input).value = value
+        await until(pilot, lambda: "B is no NAME=VALUE" in shown(pilot, "#field-env-wrong"))
+        form.query_one("#field-ports", Input).value = "80:http"
+        form.query_one("#field-env", Input).value = ""
+        await pilot.press("enter")
+        await until(pilot, lambda: "invalid port '80:http'" in shown(pilot, "#field-ports-wrong"))
+        assert form.focused is form.query_one("#field-ports", Input)
+        for name, value in {
+            "name": "shell",
+            "command": "sleep 60",
+            "env": "A=1 B='x y'",
+            "pids": "50",
+            "networks": "backend vault",
+            "ports": "127.0.0.1:8080:80 53/udp",
+        }.items():
+            form.query_one(f"#field-{name}", Input).value = value
         await pilot.press("enter")
         await until(pilot, lambda: backend.asked("run"))
         spec = backend.asked("run")[0][1]
         assert spec == ContainerSpec(
-            "debian:bookworm-slim", name="shell", command=("sleep", "60"), env=("A=1", "B=x y"), limits=Limits(pids=50)
+            "debian:bookworm-slim",
+            name="shell",
+            command=("sleep", "60"),
+            env=("A=1", "B=x y"),
+            limits=Limits(pids=50),
+            network="backend",
+            attachments=(Attachment("vault"),),
+            ports=(PortMapping(80, host_ip="127.0.0.1", first=8080, last=8080), PortMapping(53, "udp")),
         )
         await until(pilot, lambda: main_of(pilot).pane == "containers")
         await until(pilot, lambda: main_of(pilot).query_one(Detail).border_title == "shell")
@@ -474,8 +494,8 @@ async def test_an_image_that_is_not_here_is_pulled_before_it_runs() -> None:
         backend.containers.run = needs_image  # type: ignore[method-assign]
         await pilot.press("n")
         form = await dialog(pilot, RunForm)
-        form.query_one("#run-image", Input).value = "busybox"
-        form.query_one("#run-name", Input).value = "fresh"
+        form.query_one("#field-image", Input).value = "busybox"
+        form.query_one("#field-name", Input).value = "fresh"
         await pilot.press("enter")
         await until(pilot, lambda: backend.asked("pull") == [("pull", "docker.io/library/busybox:latest", "")])
         await until(pilot, lambda: main_of(pilot).query_one(Detail).border_title == "fresh")

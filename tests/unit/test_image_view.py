@@ -4,9 +4,11 @@ from datetime import timedelta
 
 import pytest
 
+from engine.api import parse_publish
 from engine.model.transfer import Phase, Progress
 from tests.fake_registries import LAYERS, MIB, an_image, some_images, some_steps
 from tests.fakes import NOW, with_images
+from tuicon.dialogs.form import FieldError
 from tuicon.dialogs.run import spec_of
 from tuicon.model.images import built_on, history_text, image_columns, image_rows, info_text, sharing, short, usage_text
 from tuicon.model.snapshot import Snapshot
@@ -132,13 +134,12 @@ def test_names_are_shown_as_docker_shows_them(full: str, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value", "why"),
-    [("image", "", "image"), ("env", "=x", "NAME=VALUE"), ("command", "'a", "command"), ("cpus", "many", "CPU limit"),
-        ("memory", "much", "size"), ("pids", "x", "process limit")],
+    [("image", "", "image"), ("env", "=x", "NAME=VALUE"), ("command", "'a", "malformed"), ("cpus", "many", "no number"),
+        ("memory", "much", "size"), ("pids", "x", "no number"), ("ports", "80:x", "80:x"), ("networks", "host shop", "host excludes")],
 )  # fmt: skip
 def test_a_form_names_the_field_that_is_wrong(field: str, value: str, why: str) -> None:
-    values = dict.fromkeys(("image", "name", "command", "env", "cpus", "memory", "pids"), "") | {
-        "image": "a",
-        field: value,
-    }
-    with pytest.raises(ValueError, match=why):
-        spec_of(values)
+    names = ("image", "name", "command", "env", "networks", "ports", "cpus", "memory", "pids")
+    values = dict.fromkeys(names, "") | {"image": "a", field: value}
+    with pytest.raises(FieldError, match=why) as refused:
+        spec_of(values, parse_publish)
+    assert refused.value.field == field

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from engine.model.container import Container
 from engine.model.image import Image
+from engine.model.network import Network
 from engine.model.status import Status
 
 SAFE, DISRUPTIVE, DESTRUCTIVE = "safe", "disruptive", "destructive"
@@ -31,6 +32,16 @@ class Context(Protocol):
     @property
     def chosen_images(self) -> tuple[Image, ...]:
         """The marked images, else the one under the cursor, when their list is in use."""
+        ...
+
+    @property
+    def chosen_network(self) -> Network | None:
+        """The network under the cursor, when their list is in use."""
+        ...
+
+    @property
+    def chosen_member(self) -> Container | None:
+        """The member of it that the cursor is on in the detail."""
         ...
 
     @property
@@ -91,6 +102,22 @@ def _image(context: Context) -> str:
 
 def _one_image(context: Context) -> str:
     return "several images are marked" if len(context.chosen_images) > 1 else _image(context)
+
+
+def _own_network(context: Context) -> str:
+    network = context.chosen_network
+    if network is None:
+        return "no network is selected"
+    return f"a container cannot be connected to {network.name}" if network.driver in ("host", "null") else ""
+
+
+def _member(context: Context) -> str:
+    return "" if context.chosen_member else "no container is in it"
+
+
+def _live_member(context: Context) -> str:
+    member = context.chosen_member
+    return _member(context) if member is None or member.status.is_alive else f"{member.name} does not run"
 
 
 COMMANDS: tuple[Command, ...] = (
@@ -194,6 +221,100 @@ COMMANDS: tuple[Command, ...] = (
         in_footer=True,
         anywhere=True,
     ),
+    Command(
+        "volume_files",
+        "files",
+        "Look into the volume: its files, views and copies of them.",
+        "e",
+        SAFE,
+        VOLUMES,
+        _row,
+        in_footer=True,
+    ),
+    Command(
+        "volume_snapshot",
+        "snapshot",
+        "Keep the files of the volume as they are now.",
+        "t",
+        SAFE,
+        VOLUMES,
+        _row,
+        in_footer=True,
+    ),
+    Command("volume_restore", "restore…", "Bring back the files of a snapshot.", "R", DESTRUCTIVE, VOLUMES, _row),
+    Command("volume_clone", "clone…", "Make a volume with the same files.", "c", SAFE, VOLUMES, _row, in_footer=True),
+    Command(
+        "volume_export",
+        "export…",
+        "Write the files of the volume into an archive.",
+        "s",
+        SAFE,
+        VOLUMES,
+        _row,
+        in_footer=True,
+    ),
+    Command("volume_import", "import…", "Put the files of an archive into the volume.", "L", DISRUPTIVE, VOLUMES, _row),
+    Command(
+        "volume_prune",
+        "prune",
+        "Remove volumes that no container uses; shows first what goes.",
+        "D",
+        DESTRUCTIVE,
+        VOLUMES,
+        in_footer=True,
+    ),
+    Command(
+        "connect", "connect", "Connect a container to the network.", "c", SAFE, NETWORKS, _own_network, in_footer=True
+    ),
+    Command(
+        "disconnect",
+        "disconnect",
+        "Take the container under the cursor out of the network.",
+        "C",
+        DISRUPTIVE,
+        NETWORKS,
+        _member,
+        in_footer=True,
+    ),
+    Command(
+        "rates",
+        "rates",
+        "Limit the traffic of the container under the cursor, live.",
+        "t",
+        SAFE,
+        NETWORKS,
+        _live_member,
+        in_footer=True,
+    ),
+    Command(
+        "reach",
+        "reach",
+        "Test what the container under the cursor reaches, and at which hop it stops.",
+        "r",
+        SAFE,
+        NETWORKS,
+        _live_member,
+        in_footer=True,
+    ),
+    Command("undo_rates", "undo rates", "Take back the last change of limits.", "u", SAFE, NETWORKS),
+    Command(
+        "overview",
+        "all/one",
+        "Draw all networks in one picture, or the selected one.",
+        "a",
+        SAFE,
+        NETWORKS,
+        in_footer=True,
+    ),
+    Command(
+        "prune_networks",
+        "prune networks",
+        "Remove the networks that no running container uses; shows first which.",
+        "D",
+        DESTRUCTIVE,
+        NETWORKS,
+    ),
+    Command("jump", "to container", "Go to the container under the cursor, in its list.", "", SAFE, NETWORKS, _member),
     Command("login", "log in", "Log in to a registry.", "l", SAFE, IMAGES, anywhere=True),
     Command("logout", "log out", "Forget the credentials of a registry.", "O", DISRUPTIVE, IMAGES, anywhere=True),
     Command(
@@ -211,7 +332,14 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "copy_out", "copy out…", "Copy a file or directory of the container to this host.", "", SAFE, CONTAINERS, _any
     ),
-    Command("new", "new", "Run a new container, of the image that is selected.", "n", SAFE, _EVERYWHERE),
+    Command(
+        "new",
+        "new",
+        "Run a new container, of the image that is selected; in their lists, make a network or a volume.",
+        "n",
+        SAFE,
+        _EVERYWHERE,
+    ),
     Command("transfers", "transfers", "Show what is being pulled, pushed, saved and loaded.", "b", SAFE, _EVERYWHERE),
     Command("undo", "undo retune", "Take back the last change of limits.", "u", SAFE, CONTAINERS),
     Command("inspect", "inspect", "Show all that is known of what is selected.", "i", SAFE, _EVERYWHERE, _row),
@@ -234,7 +362,7 @@ COMMANDS: tuple[Command, ...] = (
 BY_ID = {command.id: command for command in COMMANDS}
 MOVES = (
     ("j k ↑ ↓", "move"), ("g G", "first, last"), ("ctrl-d ctrl-u", "half a page"), ("1 2 3 4", "containers, images, networks, volumes"),
-    ("tab shift-tab", "next, previous pane"), ("[ ]", "previous, next tab of the detail"), ("enter", "into the detail, or the image"),
+    ("tab shift-tab", "next, previous pane"), ("[ ]", "previous, next tab of the detail"), ("enter", "into the detail, the image or the volume; from a network to the container"),
     ("esc", "back: filter, marks, detail"), ("space", "mark"), ("n N", "next, previous match in a log"), ("w", "wrap long lines"),
     ("T", "time stamps in a log"),
 )  # fmt: skip
@@ -243,7 +371,15 @@ MOVES = (
 
 def key_text(keys: str) -> str:
     """Return keys as people write them."""
-    names = {"slash": "/", "colon": ":", "question_mark": "?", "plus": "+"}
+    names = {
+        "slash": "/",
+        "colon": ":",
+        "question_mark": "?",
+        "plus": "+",
+        "minus": "-",
+        "comma": ",",
+        "full_stop": ".",
+    }
     return " ".join(names.get(key, key.replace("ctrl+", "ctrl-")) for key in keys.split(","))
 
 
@@ -257,5 +393,6 @@ def help_groups(keys: dict[str, str]) -> tuple[tuple[str, tuple[tuple[str, str],
         )
 
     return (
-        ("Containers", lines(CONTAINERS)), ("Images", lines(IMAGES)), ("Everywhere", lines(_EVERYWHERE)), ("Moving", MOVES),
+        ("Containers", lines(CONTAINERS)), ("Images", lines(IMAGES)), ("Networks", lines(NETWORKS)), ("Volumes", lines(VOLUMES)),
+        ("Everywhere", lines(_EVERYWHERE)), ("Moving", MOVES),
     )  # fmt: skip

@@ -10,6 +10,7 @@ from engine.model.network import Network
 from engine.model.usage import Usage
 from engine.model.value import Value, field
 from engine.model.volume import Volume
+from tuicon.model.traffic import Flow, HostLink
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -35,6 +36,8 @@ class Snapshot(Value, frozen=True):
 
     Attributes:
         usages: By container id, of those that run.
+        flows: By container id and the name of its interface.
+        links: The host's interfaces by name; uplink is the name of the one with the default route, empty for none.
         error: Why it could not be taken, one sentence; then the rest is that of the last good one.
     """
 
@@ -46,6 +49,9 @@ class Snapshot(Value, frozen=True):
     volumes: tuple[Volume, ...] = ()
     host: HostTotals = field(default_factory=HostTotals)
     error: str = ""
+    flows: dict[tuple[str, str], Flow] = field(default_factory=dict)
+    links: dict[str, HostLink] = field(default_factory=dict)
+    uplink: str = ""
 
     def container(self, container_id: str) -> Container | None:
         """Return a container by id."""

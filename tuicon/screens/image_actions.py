@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from engine.api import full_reference
+from engine.api import full_reference, parse_publish
 from engine.errors import EngineError, NotFound
 from engine.model.container import ContainerSpec
 from engine.model.image import Image
@@ -110,7 +110,8 @@ class ImageActions(TransferActions):
         name = next((short(reference) for image in self.snapshot.images for reference in image.references), "")
         if chosen is not None:
             name = name_of(chosen)
-        self.app.push_screen(RunForm(name), lambda spec: self._run_new(spec) if spec else None)
+        networks = tuple(network.name for network in self.snapshot.networks)
+        self.app.push_screen(RunForm(name, networks, parse_publish), lambda spec: self._run_new(spec) if spec else None)
 
     def _run_new(self, spec: ContainerSpec, *, may_pull: bool = True) -> None:
         def call() -> object:
