@@ -17,7 +17,7 @@ _REQUEST, _ACK, _EXCL, _CREATE = 0x1, 0x4, 0x200, 0x400
 _ERROR = 2
 _IFF_UP = 1
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_PID = 1, 3, 4, 10, 18, 19
-_IFLA_PROTINFO, _IFLA_BRPORT_MODE, _NESTED = 12, 4, 0x8000
+_IFLA_PROTINFO, _IFLA_BRPORT_MODE, _IFLA_BRPORT_ISOLATED, _NESTED = 12, 4, 33, 0x8000
 _IFLA_LINK, _MODE = 5, 1
 MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
 IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
@@ -114,8 +114,17 @@ def reflect(name: str) -> None:
 
     With br_netfilter a packet that nftables leads back to its sender is not routed, but stays on the bridge.
     """
-    mode = attribute(_IFLA_PROTINFO | _NESTED, attribute(_IFLA_BRPORT_MODE, b"\1"))
-    message = struct.pack("=BxHiII", socket.AF_BRIDGE, 0, socket.if_nametoindex(name), 0, 0) + mode
+    _switch_port_on(name, _IFLA_BRPORT_MODE)
+
+
+def divide(name: str) -> None:
+    """Have a bridge pass no frames between this interface and others that are divided ("isolated", bridge(8))."""
+    _switch_port_on(name, _IFLA_BRPORT_ISOLATED)
+
+
+def _switch_port_on(name: str, kind: int) -> None:
+    switch = attribute(_IFLA_PROTINFO | _NESTED, attribute(kind, b"\1"))
+    message = struct.pack("=BxHiII", socket.AF_BRIDGE, 0, socket.if_nametoindex(name), 0, 0) + switch
     transact([(_SETLINK, _REQUEST | _ACK, message)], f"interface {name}")
 
 

@@ -178,19 +178,11 @@ def lease(directory: Path, space: Space, container_id: str, is_in_use: Callable[
     raise Conflict(f"all addresses of network {space.network} ({space.part}) are taken")
 
 
-def lease_one(
-    directory: Path, network: str, address: str, container_id: str, is_in_use: Callable[[str], bool]
-) -> str:  # fmt: skip
-    """Take a certain address; return it.
-
-    Raises:
-        Conflict: Another container has it.
-    """
+def lease_one(directory: Path, address: str, container_id: str, is_in_use: Callable[[str], bool]) -> str:
+    """Take a certain address; return the container that has it, or an empty text when it is ours now."""
     path = directory / address
     with files.FileLock(directory.with_name("leases.lock")):
-        if not _take(path, container_id, is_in_use):
-            raise Conflict(f"address {address} of network {network} is in use by container {path.read_text()[:12]}")
-    return address
+        return "" if _take(path, container_id, is_in_use) else path.read_text()
 
 
 def _take(path: Path, container_id: str, is_in_use: Callable[[str], bool]) -> bool:

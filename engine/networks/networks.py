@@ -102,7 +102,7 @@ class NetworkStore:
             internal: Whether it has no way out.
             reserved: Addresses that no container gets, each with a name.
             labels: Labels.
-            options: As docker's --opt; com.docker.network.driver.mtu is known, and parent, macvlan_mode and ipvlan_mode.
+            options: As docker's --opt; see engine.networks.drivers.
             ipv6: Whether containers have IPv6 addresses too; an IPv6 subnet says so as well.
             subnet6: CIDR of those; empty for one that is free.
             gateway6: The host's address in it; empty for the first.
@@ -117,7 +117,7 @@ class NetworkStore:
         if not _NAME.fullmatch(name):
             raise InvalidArgument(f"invalid network name {name!r}: only letters, digits, _ . - after a letter or digit")
         wanted = Network(
-            os.urandom(32).hex(), name, driver, datetime.now(UTC), subnet, gateway, self._bridge_name(name) if driver == "bridge" else "",
+            os.urandom(32).hex(), name, driver, datetime.now(UTC), subnet, gateway, drivers.bridge_name(options or {}, self._bridge_name(name)) if driver == "bridge" else "",
             drivers.mtu_of(options or {}), internal, labels=labels or {}, ip_range=ip_range, reserved=reserved or {},
             options=options or {}, subnet6=subnet6, gateway6=gateway6, ip_range6=ip_range6,
         )  # fmt: skip
@@ -239,12 +239,23 @@ class NetworkStore:
             return is_running
 
         if asked:
-            address = addresses.lease_one(directory, space.network, space.check(asked), container_id, is_in_use)
+            address = space.check(asked)
+            holder = addresses.lease_one(directory, address, container_id, is_in_use)
+            if holder:
+                name = self._name_of(holder, space.network)
+                raise Conflict(f"address {address} of network {space.network} is in use by container {name}")
         else:
             address = addresses.lease(directory, space, container_id, is_in_use)
         if stale:  # it was killed together with its monitor, and its ports would lead to somebody else
             self.firewall.drop_ports({address})
         return address
+
+    def _name_of(self, container_id: str, network: str) -> str:
+        """Return the name by which a network knows a container; its short id in a network without names."""
+        try:
+            return self.names.joinpath(network, container_id).read_text().split()[2]
+        except FileNotFoundError:
+            return container_id[:12]
 
     def announce(self, endpoint: Endpoint, container_id: str, names: tuple[str, ...]) -> Path:
         """Let the containers of a network know a container by its names; return the file that does so."""
@@ -361,8 +372,9 @@ class NetworkStore:
             self._save(network)
             try:
                 bridge.make(network) if network.bridge else None
-                if network.subnet6:  # what this kernel cannot do is said now, not when a container starts
-                    self.firewall.apply(self.list())
+                # What this kernel cannot do with IPv6 is said now, not when a container starts.
+                if network.subnet6 and self.firewall.apply(self.list()):
+                    self._journal.append("network", "forward", network.id, network.name, family="ipv6")
             except (OSError, NotSupported):
                 bridge.remove(network.bridge)
                 self._paths.discard(self._paths.networks / network.name)

@@ -98,7 +98,7 @@ class Monitor:
             self._checks.begin(self._pid, self._group, self._streams)
         self._recorder.begin(self._group, self._pid)
         self._follower.is_running = True
-        timers = (self._recorder, self._follower, *([self._checks] if self._checks else []))
+        timers = (self._recorder, self._follower, self._resolver, *([self._checks] if self._checks else []))
         status = self._streams.supervise(self._pid, *timers)
         self._follower.is_running = False
         self._recorder.end()

@@ -86,7 +86,7 @@ RUNNING: Action = lambda engine: engine.containers.run(spec(*LONG))  # noqa: E73
 
 
 def meshed(engine: Engine) -> None:
-    engine.networks.create("mesh")
+    engine.networks.create("mesh", ipv6=True)
     engine.containers.run(spec(*LONG))
 
 
@@ -131,7 +131,7 @@ OPERATIONS: dict[str, tuple[Action, Action]] = {
     "tag": (NOTHING, lambda engine: engine.images.tag(IMAGE, "more:names")),
     "volume-create": (NOTHING, lambda engine: engine.volumes.create("named")),
     "volume-rm": (lambda engine: engine.volumes.create("named"), lambda engine: engine.volumes.remove("named")),
-    "network-create": (NOTHING, lambda engine: engine.networks.create("mesh")),
+    "network-create": (NOTHING, lambda engine: engine.networks.create("mesh", ipv6=True)),
     "connect": (meshed, lambda engine: engine.containers.connections.connect("victim", Attachment("mesh"))),
     "disconnect": (connected, lambda engine: engine.containers.connections.disconnect("victim", "mesh")),
     "move-ports": (published, move_ports),
@@ -145,7 +145,7 @@ STARTS = spec("sh", "-c", "echo out; exit 3")
 CHILDREN: dict[str, tuple[str, Action, Action]] = {
     "launcher-start": ("launcher", NOTHING, lambda engine: run_to_end(engine, STARTS)),
     "launcher-exec": ("launcher", RUNNING, execute),
-    "monitor-whole-run": ("monitor", lambda engine: engine.networks.create("mesh"), lambda engine: run_to_end(engine, replace(STARTS, network="mesh", ports=(PortMapping(80),)))),
+    "monitor-whole-run": ("monitor", lambda engine: engine.networks.create("mesh", ipv6=True), lambda engine: run_to_end(engine, replace(STARTS, network="mesh", ports=(PortMapping(80),)))),
     "monitor-auto-remove": ("monitor", NOTHING, lambda engine: run_to_end(engine, replace(STARTS, auto_remove=True, mounts=BIG.mounts))),
     "monitor-terminal": ("monitor", NOTHING, lambda engine: engine.containers.run(spec(*LONG, tty=True))),
     "monitor-failed-start": ("monitor", NOTHING, lambda engine: engine.containers.run(spec("no-such-command"))),
