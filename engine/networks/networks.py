@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from engine.errors import Conflict, InvalidArgument, NotFound
+from engine.errors import Conflict, EngineError, InvalidArgument, NotFound
 from engine.linux import files, rtnetlink
 from engine.model.network import Attachment, Endpoint, InForce, Network
-from engine.networks import addresses, live_rules
+from engine.networks import addresses, live_rules, wireguard
 from engine.networks.firewall import Firewall
 from engine.store import records
 from engine.store.journal import Journal
@@ -45,6 +45,7 @@ class NetworkStore:
         self._is_running = is_running
         self._mark = paths.mark
         self.firewall = Firewall(paths, in_force)
+        self.tunnels = wireguard.Tunnels(paths, self.get, self._taken)
 
     def list(self) -> tuple[Network, ...]:
         """Return all networks: bridge, host and none first."""
@@ -85,7 +86,7 @@ class NetworkStore:
             "Name": network.name, "Id": network.id, "Created": network.created_at.isoformat(), "Scope": "local",
             "Driver": network.driver, "IPAM": {"Driver": "default", "Config": [config] if network.subnet else []}, "Internal": network.internal,
             "Containers": members, "Options": {**({"com.docker.network.bridge.name": network.bridge} if network.bridge else {}), **network.options},
-            "Labels": network.labels,
+            "Labels": network.labels, **self.tunnels.described(network),
         }  # fmt: skip
 
     def nft_rules(self, ref: str) -> tuple[str, ...]:
@@ -130,6 +131,7 @@ class NetworkStore:
             options=options or {},
         )  # fmt: skip
         _check_driver(wanted)
+        wireguard.check(wanted)
         with files.FileLock(self._paths.lock("networks")):
             if any(name == network.name for network in self.list()):
                 raise Conflict(f"network {name} already exists")
@@ -152,6 +154,7 @@ class NetworkStore:
         if users:
             raise Conflict(f"network {network.name} is used by container {users[0][:12]}")
         with files.FileLock(self._paths.lock("networks")):
+            self.tunnels.remove(network)
             _remove_bridge(network.bridge)
             self.firewall.apply(tuple(other for other in self.list() if other.id != network.id))
             files.remove_tree(self.names / network.name)
@@ -274,6 +277,9 @@ class NetworkStore:
             for bridge in self.stale_bridges():
                 _remove_bridge(bridge)
             self.firewall.apply(self.list())
+            for network in self.list():
+                if Path("/sys/class/net", network.bridge).exists():
+                    self.tunnels.make(network)
 
     def stale_bridges(self) -> tuple[str, ...]:
         """Return the bridges of this root that the host has and no network."""
@@ -285,6 +291,7 @@ class NetworkStore:
     def reset(self) -> None:
         """Remove all bridges and the nftables table."""
         for network in self.list():
+            self.tunnels.remove(network)
             _remove_bridge(network.bridge)
         self.firewall.remove()
 
@@ -336,7 +343,12 @@ class NetworkStore:
             self._save(network)
             try:
                 _make_bridge(network) if network.bridge else None
-            except OSError:
+                self.tunnels.make(network)
+                if wireguard.is_wanted(network):  # else they are put in force when a container needs them
+                    self.firewall.apply(self.list())
+            except (OSError, EngineError):
+                self.tunnels.remove(network)
+                _remove_bridge(network.bridge)
                 self._paths.discard(self._paths.networks / network.name)
                 raise
         return network
@@ -348,11 +360,7 @@ class NetworkStore:
             InvalidArgument: An address is malformed, or not in the subnet.
             Conflict: The subnet overlaps another one, which is named.
         """
-        from engine.linux import netlink
-
-        shares = wanted.driver != "bridge"  # the subnet of the host's own interface
-        taken = {} if shares else dict.fromkeys(netlink.subnets(), "to which the host has a route")
-        taken |= {network.subnet: f"of network {network.name}" for network in self.list() if network.subnet}
+        taken = self._taken(shares=wanted.driver != "bridge")
         subnet = wanted.subnet or addresses.choose_subnet(_POOL, prefix_length, tuple(taken))
         whole = addresses.parse_subnet(subnet)
         for other, what in taken.items():
@@ -366,9 +374,21 @@ class NetworkStore:
             addresses.check(replace(network, gateway="", reserved={}), address)
         return network
 
+    def _taken(self, *, shares: bool = False) -> dict[str, str]:
+        """Return the subnets that are in use, each with a word for what has it.
+
+        Args:
+            shares: Whether those of the host's own interfaces may be used beside them.
+        """
+        from engine.linux import netlink
+
+        taken = {} if shares else dict.fromkeys(netlink.subnets(), "to which the host has a route")
+        return taken | {network.subnet: f"of network {network.name}" for network in self.list() if network.subnet}
+
     def _ensure(self, network: Network) -> None:
         """Have the bridge and the rules; when they are there this costs two stats."""
-        if network.subnet and (not network.bridge or self.firewall.is_ready(network.bridge)):
+        is_ready = not network.bridge or self.firewall.is_ready(network.bridge)
+        if network.subnet and is_ready and self.tunnels.is_ready(network):
             return
         with files.FileLock(self._paths.lock("networks")):
             current = self._load(network.name)
@@ -376,6 +396,7 @@ class NetworkStore:
                 current = self._establish(replace(network, created_at=datetime.now(UTC)), 16)
             _make_bridge(current)
             self.firewall.apply(self.list())
+            self.tunnels.make(current)
 
 
 def mtu_of(options: dict[str, str]) -> int:
@@ -384,7 +405,9 @@ def mtu_of(options: dict[str, str]) -> int:
     Raises:
         InvalidArgument: It is no number that a bridge can have.
     """
-    text = next((options[name] for name in _MTU if name in options), "1500")
+    text = next(
+        (options[name] for name in _MTU if name in options), str(wireguard.MTU) if "encryption" in options else "1500"
+    )
     if not text.isascii() or not text.isdigit() or not 68 <= int(text) <= 65535:
         raise InvalidArgument(f"invalid MTU {text!r}: a number from 68 to 65535")
     return int(text)
