@@ -31,6 +31,7 @@ _FUNCTIONS = {
     "container inspect": ("system", "inspect"), "image inspect": ("system", "inspect"),
     "network inspect": ("system", "inspect"), "volume inspect": ("system", "inspect"),
     "network create": ("networks", "create"), "network rm": ("networks", "remove"), "network prune": ("networks", "prune"),
+    **{f"network peer {verb}": ("networks", f"peer_{verb}") for verb in ("add", "rm", "ls")},
     "network reach": ("networks", "reach"), "network rules": ("networks", "rules"),
     "network connect": ("networks", "connect"), "network disconnect": ("networks", "disconnect"),
     "volume create": ("system", "volume_create"), "events": ("system", "events"), "version": ("system", "version"),

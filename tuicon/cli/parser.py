@@ -371,6 +371,7 @@ _GROUPS: dict[str, tuple[str, dict[str, tuple[str, Add]]]] = {
         "rm": ("remove networks", _names_only), "prune": ("remove networks that no running container uses", _forced),
         "connect": ("put a container into one more network", network_flags.connect),
         "disconnect": ("take a container out of a network", network_flags.disconnect),
+        "peer": ("work with the other ends of an encrypted network", network_flags.peer),
         "reach": ("show how far packets get from a container, and where they stop", network_flags.reach),
         "rules": ("show the nftables rules that concern a network", network_flags.rules),
     }),
