@@ -318,6 +318,7 @@ class Monitor:
             except FileNotFoundError:
                 continue
             files.remove_tree(f"{trash}.{number}")
+            self._volumes.forget(os.path.basename(path))
         for path in (os.path.dirname(str(self._settings["state"])), trash):
             files.remove_tree(path)
         self._journal("destroy")
