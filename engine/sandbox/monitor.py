@@ -313,12 +313,12 @@ class Monitor:
         for number, path in enumerate(volumes):
             if os.path.exists(f"{path}/shared"):  # another container has it too
                 continue
+            self._volumes.forget(os.path.basename(path))
             try:
                 os.rename(path, f"{trash}.{number}")
             except FileNotFoundError:
                 continue
             files.remove_tree(f"{trash}.{number}")
-            self._volumes.forget(os.path.basename(path))
         for path in (os.path.dirname(str(self._settings["state"])), trash):
             files.remove_tree(path)
         self._journal("destroy")

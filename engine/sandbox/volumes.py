@@ -65,7 +65,7 @@ class Volumes:
                 _unlink(_note(volume))
 
     def forget(self, name: str) -> None:
-        """Remove what is noted of a volume that has been removed."""
+        """Remove what is noted of a volume that is about to be removed."""
         for volume in self._wanted:
             if volume["name"] == name and volume.get("notes"):
                 files.remove_tree(str(volume["notes"]))
@@ -73,8 +73,8 @@ class Volumes:
     def _open(self, volume: Document) -> int:
         subpath = str(volume.get("subpath") or "")
         if volume.get("mount"):
-            namespace = self._namespace(volume)
-            return _named(volume, lambda: trees.made_by_child(lambda: _copy_of(namespace, subpath)))
+            namespace, seconds = self._namespace(volume), float(volume["mount"]["timeout"])
+            return _named(volume, lambda: trees.made_by_child(lambda: _copy_of(namespace, subpath), seconds))
         if volume.get("lower"):
             return _named(volume, lambda: trees.made_by_child(lambda: _image(volume, subpath)))
         return _named(volume, lambda: _path_in(inside.open_root(str(volume["path"])), subpath))
@@ -230,9 +230,8 @@ def _image(volume: Document, subpath: str) -> int:
     """In a child: mount the layers of an image, and return what is mounted of it."""
     _apart()
     place = str(volume["place"])
-    syscalls.mount(
-        "tmpfs", place, "tmpfs", syscalls.MS_RDONLY
-    )  # the kernel wants two layers when none is to be written
+    # The kernel wants two layers when none is to be written, of which one may be empty.
+    syscalls.mount("tmpfs", place, "tmpfs", syscalls.MS_RDONLY)
     mount_overlay(place, [*volume["lower"], place], "", "")
     return _path_in(inside.open_root(place), subpath)
 
@@ -260,6 +259,9 @@ def _fill(volume: Document, namespace: int) -> None:
         return root
 
     try:
-        os.close(_named(volume, lambda: trees.made_by_child(fill)))
+        os.close(trees.made_by_child(fill))
+    except OSError as error:
+        text = f"it cannot be filled from {copy['target']} of the image: {error.strerror}"
+        raise MountError(OSError(error.errno, text), _what(volume)) from error
     finally:
         os.close(image)
