@@ -12,7 +12,7 @@ class Volume(Value, frozen=True):
     """A volume.
 
     Attributes:
-        driver: What holds its files: "local", "tmpfs", "nfs", "cephfs" or "rbd".
+        driver: What holds its files: "local", "tmpfs", "nfs" or "cephfs".
         mountpoint: The directory on the host that holds its files; the driver's mount is on it in containers alone.
         anonymous: Whether the engine made up its name; `rm -v` removes such volumes with their container.
         options: What the driver is told.

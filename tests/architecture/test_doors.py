@@ -40,6 +40,7 @@ TAKE_PATHS = {
     "engine/sandbox/runtime/start.py:*": "the bundle, the runtime's own state and the interpreter, all on the host",
     "engine/sandbox/runtime/state.py:*": "the bundle, the runtime's own state and the interpreter, all on the host",
     "engine/sandbox/sealed.py:read_only_view": "the host's interpreter",
+    "engine/sandbox/sources.py:*": "devices and programs of the host, and the place for a mount, all before a volume's root is entered",
     "engine/sandbox/volumes.py:*": "the volume's volatile directory, and devices and directories of the host that its driver names; what is in a volume comes by descriptor",
     "engine/sandbox/trees.py:*": "the root file system's own directory, and what engine.linux.inside opened",
     "engine/sandbox/devices.py:_bind_device": "a device of the host, named by the user and checked by its number",
