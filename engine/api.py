@@ -11,7 +11,7 @@ All methods are synchronous and may be called from any thread; none needs a term
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from engine.containers.launch import Launcher
     from engine.containers.metrics import Metrics
     from engine.containers.records import Registry
-    from engine.containers.remote import Way
     from engine.containers.sync import Wire
     from engine.containers.system import System
     from engine.containers.volumes import Volumes
@@ -230,18 +229,6 @@ def familiar_reference(reference: str) -> tuple[str, str]:
     from engine.oci.reference import familiar
 
     return familiar(reference)
-
-
-def remote_way(shell: Sequence[str], program: Sequence[str]) -> Way:
-    """Return how `volumes.sync` reaches another host.
-
-    Args:
-        shell: The words of a program that is given a host and a command, such as ssh.
-        program: The words that are tuicon there.
-    """
-    from engine.containers.remote import Way
-
-    return Way(tuple(shell) or ("ssh",), tuple(program) or ("tuicon",))
 
 
 def wire(reader: BinaryIO, write: Callable[[bytes], object]) -> Wire:

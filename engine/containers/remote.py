@@ -8,31 +8,17 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import IO, BinaryIO, cast
 
 from engine.containers.sync import Wire
 from engine.errors import CopyFailed, InvalidArgument
 from engine.linux import files
-from engine.model.volume import Wishes
+from engine.model.volume import Way, Wishes
 from engine.volumes.volumes import is_name
 
 _HOST = re.compile(r"[A-Za-z0-9_@.:%\[\]][A-Za-z0-9_@.:%\[\]-]*")
 _ENDS_WITHIN = 30
 _MOST_SAID = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """How another host is reached.
-
-    Attributes:
-        shell: The words of a program that is given a host and a command for the shell there.
-        program: The words that are tuicon there.
-    """
-
-    shell: tuple[str, ...] = ("ssh",)
-    program: tuple[str, ...] = ("tuicon",)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ class Volume:
         options: What the driver is told.
         size: Bytes in use, None when not measured.
         used_by: Ids of the containers that mount it.
+        quota: The bytes that its files may occupy, 0 for no limit.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Volume:
     options: dict[str, str] = field(default_factory=dict)
     size: int | None = None
     used_by: tuple[str, ...] = ()
+    quota: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,3 +131,16 @@ class Wishes:
     deletes: bool = False
     is_dry: bool = False
     by_content: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How the other host of a sync is reached.
+
+    Attributes:
+        shell: The words of a program that is given a host and a command for the shell there.
+        program: The words that are tuicon there.
+    """
+
+    shell: tuple[str, ...] = ("ssh",)
+    program: tuple[str, ...] = ("tuicon",)

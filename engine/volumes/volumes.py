@@ -58,17 +58,14 @@ class VolumeStore:
             volume = None
         if volume is None:
             raise NotFound("volume", name)
-        return Volume(
-            volume.name, volume.driver, volume.mountpoint, volume.created_at, volume.anonymous, volume.labels,
-            volume.options, used_by=self._users(name),
-        )  # fmt: skip
+        return replace(volume, used_by=self._users(name))
 
     def inspect(self, name: str) -> dict[str, Any]:
         """Return a volume in docker's JSON shape; as there, sizes are for `measure` and `disk_usage`."""
         volume = self.get(name)
         return {
             "Name": volume.name, "Driver": volume.driver, "Mountpoint": volume.mountpoint, "Scope": "local",
-            "CreatedAt": volume.created_at.isoformat(), "Labels": volume.labels or None, "Options": volume.options or None,
+            "CreatedAt": volume.created_at.isoformat(), "Labels": volume.labels or None, "Options": _shown_options(volume),
             "UsageData": {"Size": -1, "RefCount": len(volume.used_by)},
         }  # fmt: skip
 
@@ -104,12 +101,23 @@ class VolumeStore:
         except BlockingIOError as error:
             raise Conflict(f"volume {name} is being worked on by another command") from error
 
-    def create(self, name: str = "", *, labels: dict[str, str] | None = None) -> Volume:
+    def create(
+        self, name: str = "", *, labels: dict[str, str] | None = None, driver: str = "",
+        options: dict[str, str] | None = None,
+    ) -> Volume:  # fmt: skip
         """Make a volume, or return the one that has the name already; an empty name makes an anonymous one.
 
+        Args:
+            name: Its name.
+            labels: Its labels.
+            driver: What keeps its files; empty for "local".
+            options: What the driver is told.
+
         Raises:
-            InvalidArgument: The name is malformed.
+            InvalidArgument: The name is malformed, there is no such driver, or it does not take the options.
         """
+        if driver not in ("", "local") or options:
+            raise InvalidArgument("there is the driver local alone, with the option size")
         self._paths.prepare()
         anonymous = not name
         name = name or os.urandom(32).hex()
@@ -199,6 +207,10 @@ class VolumeStore:
             return
         _copy_layers(lower_directories, target, data)
         _remove_whiteouts(data)
+
+
+def _shown_options(volume: Volume) -> dict[str, str] | None:
+    return volume.options | ({"size": str(volume.quota)} if volume.quota else {}) or None
 
 
 def is_name(text: str) -> bool:

@@ -233,6 +233,7 @@ def _names_only(parser: argparse.ArgumentParser) -> None:
 
 def _volume_create(parser: argparse.ArgumentParser) -> None:
     add_list(parser, "--label", metavar="NAME=VALUE", help="set a label")
+    add_list(parser, "-o", "--opt", metavar="NAME=VALUE", help="tell the driver something")
     parser.add_argument("name", nargs="?", default="", metavar="NAME")
 
 

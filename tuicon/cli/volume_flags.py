@@ -70,6 +70,11 @@ def _clone(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="NEW")
 
 
+def _update(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--size", required=True, metavar="SIZE", help="what it may hold, such as 10G; 0 for no limit")
+    parser.add_argument("names", nargs="+", metavar="VOLUME")
+
+
 def _snapshot(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "--json", help="print JSON")
     parser.add_argument("action", choices=("create", "ls", "restore", "rm"))
@@ -112,6 +117,7 @@ VERBS = {
     "import": ("put the files of a tar archive into a volume", _import),
     "files": ("list files of a volume", _files), "cat": ("print a file of a volume", _cat),
     "cp": ("copy files into or out of a volume", _cp), "clone": ("make a volume with the files of another", _clone),
+    "update": ("change how much volumes may hold, while containers use them", _update),
     "sync": ("bring a volume's files up to those of another, on another host too", _sync),
     "serve": ("be the other end of a sync, on stdin and stdout", _serve),
     "snapshot": ("keep a volume's files as they are, list what is kept, bring it back", _snapshot),
