@@ -102,7 +102,7 @@ async def test_a_removal_asks_and_says_who_uses_the_volume() -> None:
         question = await dialog(pilot, Confirm)
         text = " ".join(str(line) for line in question._consequences)
         assert "gateway uses it at /var/lib/data" in text
-        assert "its 1 snapshot" in text
+        assert "with its 1 snapshot gateway" in text
         await pilot.press("n")
         assert backend.asked("volume_remove") == []
         backend.failures["volume_remove"] = Conflict("volume data is used by container gateway")

@@ -128,9 +128,9 @@ class VolumeActions(ImageActions):
 
         def show(users: list[str], snapshots: int) -> None:
             size = self.volume_sizes.get(volume.name)
-            lines = [*users, *(["so the engine will refuse"] if users else [])]
-            lines.append("with all its files" + (f", {units.size(size)}" if size is not None else ""))
-            lines += [f"and its {snapshots} snapshots"] if snapshots else []
+            lines = ["with all its files" + (f", {units.size(size)}" if size is not None else "")]
+            lines += [f"and with its {snapshots} snapshot{'s' * (snapshots != 1)}"] if snapshots else []
+            lines += [*users, "so it will be refused"] if users else []
             question = Confirm(f"Remove the volume {shown_name(volume)}?", lines)
             call = partial(self.backend.volumes.remove, volume.name)
             self.app.push_screen(
