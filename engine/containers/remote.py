@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, BinaryIO, cast
 
-from engine.containers.sync import Wire
+from engine.containers.sync import Wire, tame
 from engine.errors import CopyFailed, InvalidArgument
 from engine.linux import files
 from engine.model.volume import Way, Wishes
@@ -71,7 +71,7 @@ def _reason(process: subprocess.Popen[bytes], said: IO[bytes]) -> str:
     said.seek(0, 2)
     said.seek(max(0, said.tell() - _MOST_SAID))
     lines = said.read().decode(errors="replace").strip().splitlines()
-    return lines[-1].strip() if lines else ""
+    return tame(lines[-1].strip()) if lines else ""
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -8,7 +8,7 @@ import re
 import shutil
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,15 +91,16 @@ class VolumeStore:
         """
         self.get(name)
         path = self._paths.lock(f"volume-{name}")
-        try:
-            with files.FileLock(path, blocking=False, shared=not alone):
-                try:
-                    yield self.get(name)
-                finally:
-                    if alone and not self._paths.volumes.joinpath(name).exists():
-                        path.unlink(missing_ok=True)
-        except BlockingIOError as error:
-            raise Conflict(f"volume {name} is being worked on by another command") from error
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(files.FileLock(path, blocking=False, shared=not alone))
+            except BlockingIOError as error:
+                raise Conflict(f"volume {name} is being worked on by another command") from error
+            try:
+                yield self.get(name)
+            finally:
+                if alone and not self._paths.volumes.joinpath(name).exists():
+                    path.unlink(missing_ok=True)
 
     def create(
         self, name: str = "", *, labels: dict[str, str] | None = None, driver: str = "",
