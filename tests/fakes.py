@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from engine.errors import NotFound
+from engine.model.change import Change as FileChange
 from engine.model.change import Copied
 from engine.model.container import Container, ContainerSpec, ExecSpec, LogEntry, Process
 from engine.model.contents import Advice, Change, Extracted, FileEntry, LayerSummary, Waste, WastedPath
@@ -31,7 +32,17 @@ from engine.model.reach import Reach
 from engine.model.status import Status
 from engine.model.transfer import HistoryStep, Prunable, PrunePlan
 from engine.model.usage import Counters, Pressure, Usage
-from engine.model.volume import Cloned, Measured, Volume, VolumePrunePlan, VolumeSnapshot, VolumeUse
+from engine.model.volume import (
+    Cloned,
+    Measured,
+    Synced,
+    Volume,
+    VolumePrunePlan,
+    VolumeSnapshot,
+    VolumeUse,
+    Way,
+    Wishes,
+)
 from tests.fake_networks import FakeConnections, FakeNetworks, a_reach, interfaces_of
 from tests.fake_registries import FakeRegistries, some_images, some_steps
 from tests.fake_tuning import FakeTuning, FakeUseHistory
@@ -440,6 +451,10 @@ class FakeVolumes:
     def clone(self, name: str, target: str) -> Cloned:
         self._do("volume_clone", name, target)
         return Cloned(Volume(target, "local", "/c", NOW), "copy")
+
+    def sync(self, source: str, target: str, wishes: Wishes, way: Way | None = None) -> Synced:
+        self._do("volume_sync", source, target, wishes.deletes, wishes.is_dry)
+        return Synced(9, 2, 1, 0, 4096, (FileChange("A", "/new"), FileChange("C", "/\x1b[31mred")))
 
     def _do(self, *call: Any) -> None:
         self._backend.calls.append(call)

@@ -21,7 +21,17 @@ from engine.model.packages import Inventory, ScanResult
 from engine.model.reach import Reach
 from engine.model.transfer import HistoryStep, PrunePlan, Pulled, Pushed, SearchResult, Update, Watch
 from engine.model.usage import Usage
-from engine.model.volume import Cloned, Measured, Volume, VolumePrunePlan, VolumeSnapshot, VolumeUse
+from engine.model.volume import (
+    Cloned,
+    Measured,
+    Synced,
+    Volume,
+    VolumePrunePlan,
+    VolumeSnapshot,
+    VolumeUse,
+    Way,
+    Wishes,
+)
 
 
 class Session(Protocol):
@@ -198,6 +208,7 @@ class Volumes(Protocol):
     def snapshot(self, name: str, snapshot_name: str = "") -> VolumeSnapshot: ...
     def restore(self, name: str, snapshot_name: str) -> None: ...
     def clone(self, name: str, target: str) -> Cloned: ...
+    def sync(self, source: str, target: str, wishes: Wishes, way: Way | None = None) -> Synced: ...
 
 
 class Events(Protocol):

@@ -18,7 +18,7 @@ HEAVY_ON_START = {"dataclasses", "typing", "pathlib", "subprocess", "logging", "
 # Modules that handle roots of containers, layers or volumes. What they call takes a descriptor (dir_fd, a name that ends
 # in "fd" or stands in _DESCRIPTORS, or /proc/self/fd); the functions below take a path, for the reason beside them.
 HANDLE_ROOTS = ("engine/sandbox/", "engine/images/unpack.py", "engine/images/analyse/reading.py", "engine/images/tree.py", "engine/images/packages/",
-    "engine/volumes/volumes.py", "engine/volumes/contents.py", "engine/volumes/replicate.py", "engine/containers/top.py", "engine/containers/copy.py", "engine/containers/diff.py",
+    "engine/volumes/volumes.py", "engine/volumes/contents.py", "engine/volumes/replicate.py", "engine/volumes/quota.py", "engine/containers/top.py", "engine/containers/copy.py", "engine/containers/diff.py",
     "engine/containers/extract.py", "engine/containers/sync.py", "engine/containers/commit.py", "engine/containers/exchange.py",
     "engine/linux/owner.py", "engine/store/drivers/")  # fmt: skip
 TAKE_PATHS = {

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _CONTAINERS = ("run create start stop restart kill pause unpause rename wait rm attach logs top update").split()
 _INSIDE = ("layers tree diff waste advice cat extract shared").split()
-_VOLUMES = ("ls rm prune export files cat cp clone snapshot sync serve").split()
+_VOLUMES = ("ls rm prune export files cat cp clone snapshot sync serve update").split()
 _COPYING = ("cp", "diff", "commit", "export")
 _REGISTRIES = ("pull push login logout search").split()
 _FUNCTIONS = {

@@ -383,6 +383,7 @@ _GROUPS: dict[str, tuple[str, dict[str, tuple[str, Add]]]] = {
         "import": ("put the files of a tar archive into a volume", volume_flags.import_),
         "files": ("list files of a volume", volume_flags.files), "cat": ("print a file of a volume", volume_flags.cat),
         "cp": ("copy files into or out of a volume", volume_flags.cp), "clone": ("make a volume with the files of another", volume_flags.clone),
+        "update": ("change how much volumes may hold, while containers use them", volume_flags.update),
         "sync": ("bring a volume's files up to those of another, on another host too", volume_flags.sync),
         "serve": ("be the other end of a sync, on stdin and stdout", volume_flags.serve),
         "snapshot": ("keep a volume's files as they are, list what is kept, bring it back", volume_flags.snapshot),

@@ -255,6 +255,15 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command("volume_import", "import…", "Put the files of an archive into the volume.", "L", DISRUPTIVE, VOLUMES, _row),
     Command(
+        "volume_sync",
+        "sync…",
+        "Bring another volume up to this one, on another host too.",
+        "P",
+        DISRUPTIVE,
+        VOLUMES,
+        _row,
+    ),
+    Command(
         "volume_prune",
         "prune",
         "Remove volumes that no container uses; shows first what goes.",
