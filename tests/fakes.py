@@ -31,6 +31,7 @@ from engine.model.status import Status
 from engine.model.transfer import HistoryStep, Prunable, PrunePlan
 from engine.model.usage import Counters, Usage
 from engine.model.volume import Volume
+from tests.fake_groups import FakeCauses, FakeGroups
 from tests.fake_registries import FakeRegistries, some_images, some_steps
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -190,8 +191,9 @@ class FakeContainers:
         self._do("exec", self.get(ref).name, spec, size)
 
     def logs(
-        self, ref: str, *, follow: bool = False, tail: int | None = None, stop: threading.Event | None = None
-    ) -> Iterator[LogEntry]:
+        self, ref: str, *, follow: bool = False, since: datetime | None = None, tail: int | None = None,
+        stop: threading.Event | None = None,
+    ) -> Iterator[LogEntry]:  # fmt: skip
         name = self.get(ref).name
         for number in range(self._backend.log_lines):
             stream = "stderr" if number % 7 == 6 else "stdout"
@@ -219,6 +221,10 @@ class FakeContainers:
         self._do("update", self.get(ref).name, change(before))
         self._change(ref, limits=change(before))
         return LimitsChanged(self.get(ref).id, before, change(before))
+
+    @property
+    def causes(self) -> FakeCauses:
+        return FakeCauses(self._backend)
 
     def sampler(self) -> FakeSampler:
         return FakeSampler(self._backend)
@@ -403,7 +409,8 @@ class FakeEvents:
     def __init__(self, backend: FakeBackend) -> None:
         self._backend = backend
 
-    def follow(self, *, stop: threading.Event | None = None) -> Iterator[Event]:
+    def follow(self, *, since: datetime | None = None, stop: threading.Event | None = None) -> Iterator[Event]:
+        yield from self._backend.past
         while not (stop and stop.is_set()):
             if self._backend.news.wait(0.05):
                 self._backend.news.clear()
@@ -454,6 +461,8 @@ class FakeBackend:
         self.volumes = FakeVolumes()
         self.events = FakeEvents(self)
         self.system = FakeSystem(self)
+        self.groups = FakeGroups(self)
+        self.past: list[Event] = []
 
     def warm(self) -> None:
         self.calls.append(("warm",))

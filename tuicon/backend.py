@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from engine.model.change import Copied
 from engine.model.container import Container, ContainerSpec, ExecSpec, LogEntry, Process
 from engine.model.contents import Advice, Extracted, FileEntry, LayerSummary, Waste
+from engine.model.death import Death
 from engine.model.event import Event
+from engine.model.groups import GroupDetail, GroupReading
 from engine.model.image import Image
 from engine.model.limits import Limits, LimitsChanged
 from engine.model.network import Network
@@ -58,11 +61,14 @@ class Containers(Protocol):
     def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None: ...
     def exec(self, ref: str, spec: ExecSpec, *, size: tuple[int, int] | None = None) -> Session | None: ...
     def logs(
-        self, ref: str, *, follow: bool = False, tail: int | None = None, stop: threading.Event | None = None
-    ) -> Iterator[LogEntry]: ...
+        self, ref: str, *, follow: bool = False, since: datetime | None = None, tail: int | None = None,
+        stop: threading.Event | None = None,
+    ) -> Iterator[LogEntry]: ...  # fmt: skip
     def top(self, ref: str) -> tuple[Process, ...]: ...
     def inspect(self, ref: str) -> dict[str, Any]: ...
     def update(self, ref: str, change: Callable[[Limits], Limits]) -> LimitsChanged: ...
+    @property
+    def causes(self) -> Causes: ...
     def sampler(self) -> Sampler: ...
     def commit(self, ref: str, reference: str = "") -> Image: ...
     def copy_out(self, ref: str, path: str, target: str) -> Copied: ...
@@ -134,7 +140,20 @@ class Volumes(Protocol):
 class Events(Protocol):
     """Events."""
 
-    def follow(self, *, stop: threading.Event | None = None) -> Iterator[Event]: ...
+    def follow(self, *, since: datetime | None = None, stop: threading.Event | None = None) -> Iterator[Event]: ...
+
+
+class Causes(Protocol):
+    """Why containers ended."""
+
+    def why(self, ref: str, at: datetime | None = None) -> Death: ...
+
+
+class Groups(Protocol):
+    """The control groups of the whole host."""
+
+    def read(self) -> GroupReading: ...
+    def inspect(self, path: str) -> GroupDetail: ...
 
 
 class System(Protocol):
@@ -160,6 +179,8 @@ class Backend(Protocol):
     def volumes(self) -> Volumes: ...
     @property
     def events(self) -> Events: ...
+    @property
+    def groups(self) -> Groups: ...
     @property
     def system(self) -> System: ...
 

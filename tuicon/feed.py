@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from engine.model.event import Event
+from engine.model.groups import GroupReading
 from tuicon.backend import Backend, Sampler
 from tuicon.model.snapshot import HostTotals, Snapshot
 
 _TICK = 1.0
 _RELISTS_EVERY = 5.0
 _RESTS_AFTER_EVENT = 0.05
+_EVENTS_OF = timedelta(minutes=15)
+_MOST_EVENTS = 500
+_FIRST_GROUPS_AFTER = 0.5
+_GROUPS_EVERY = 2.0
 
 
 class Feed:
@@ -29,6 +36,8 @@ class Feed:
         self._listed_at = 0.0
         self._snapshot = Snapshot()
         self._threads: list[threading.Thread] = []
+        self._events: deque[Event] = deque(maxlen=_MOST_EVENTS)
+        self._seen: deque[tuple[datetime, str, str]] = deque(maxlen=_MOST_EVENTS)
 
     def start(self) -> None:
         """Begin."""
@@ -51,11 +60,20 @@ class Feed:
 
     def _watch(self) -> None:
         while not self._stop.is_set():
+            since = datetime.now(UTC) - _EVENTS_OF
             try:
-                for _ in self._backend.events.follow(stop=self._stop):
-                    self.refresh()
+                for event in self._backend.events.follow(since=since, stop=self._stop):
+                    self._take_event(event)
             except Exception:  # noqa: BLE001 - the console outlives every engine error
                 self._stop.wait(_TICK)
+
+    def _take_event(self, event: Event) -> None:
+        """Remember an event, once: those of the last minutes come again when the journal had to be opened anew."""
+        key = (event.time, event.id, event.action)
+        if key not in self._seen:
+            self._seen.append(key)
+            self._events.append(event)
+            self.refresh()
 
     def _read(self) -> None:
         sampler: Sampler | None = None
@@ -89,7 +107,37 @@ class Feed:
                 found, containers=backend.containers.list(), images=backend.images.list(),
                 networks=backend.networks.list(), volumes=backend.volumes.list(),
             )  # fmt: skip
-        return replace(found, usages=sampler.sample())
+        return replace(found, events=tuple(self._events), usages=sampler.sample())
+
+
+class GroupFeed:
+    """Reads the host's control groups every two seconds, in a thread of its own, as long as somebody looks."""
+
+    def __init__(self, backend: Backend, deliver: Callable[[GroupReading | None, str], None]) -> None:
+        self._backend = backend
+        self._deliver = deliver
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._read, name="groups", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; the reader may take a moment."""
+        self._stop.set()
+
+    def _read(self) -> None:
+        pause = _FIRST_GROUPS_AFTER
+        while not self._stop.is_set():
+            try:
+                reading, error = self._backend.groups.read(), ""
+            except Exception as failure:  # noqa: BLE001 - the console outlives every engine error
+                reading, error = None, str(failure)
+            if not self._stop.is_set():
+                self._deliver(reading, error)
+            self._stop.wait(pause)
+            pause = _GROUPS_EVERY
 
 
 class _Host:

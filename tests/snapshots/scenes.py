@@ -1,9 +1,11 @@
-"""The scenes behind the snapshot tests and the pictures: `python -m tests.snapshots.scenes DIRECTORY` draws them."""
+"""The scenes behind the snapshot tests and the pictures: `python -m tests.snapshots.scenes DIRECTORY [NAME…]` draws them."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,6 +15,7 @@ from textual.pilot import Pilot
 from textual.widgets import ContentSwitcher, Input
 
 from engine.model.transfer import Phase
+from tests.fake_groups import some_events
 from tests.fakes import NOW, FakeBackend, a_usage, eight, with_images
 from tuicon.app import Console
 from tuicon.config import Config
@@ -21,6 +24,7 @@ from tuicon.model.snapshot import HostTotals, Snapshot
 from tuicon.model.transfers import LayerProgress, State, TransferProgress
 from tuicon.screens.browser import LayerBrowser
 from tuicon.screens.detail import Detail
+from tuicon.screens.group_watching import GroupWatching
 from tuicon.widgets.file_table import FileTable
 from tuicon.widgets.log_view import LogView
 
@@ -61,7 +65,9 @@ class Scene:
     transfers: tuple[TransferProgress, ...] = ()
 
     def app(self) -> SceneConsole:
-        """Return the console of the scene."""
+        """Return the console of the scene; times of day are the same wherever it is drawn."""
+        os.environ["TZ"] = "UTC"
+        time.tzset()
         return SceneConsole(self.backend(), self.theme)
 
     async def play(self, pilot: Pilot[int]) -> None:
@@ -97,6 +103,7 @@ async def _show(pilot: Pilot[int], app: SceneConsole) -> None:
     snapshot = Snapshot(
         NOW + timedelta(seconds=_SECONDS), backend.containers.list(), usages if running else {}, backend.images.list(),
         backend.networks.list(), backend.volumes.list(), _HOST,
+        tuple(some_events(backend.items[0].id, NOW + timedelta(seconds=_SECONDS)) if backend.items else ()),
     )  # fmt: skip
     app.main.post_message(SnapshotTaken(snapshot))
     while app.main.snapshot is not snapshot:
@@ -131,12 +138,20 @@ async def _read(pilot: Pilot[int]) -> None:
     """Wait until what the screen reads is there."""
     await pilot.pause()
     screen = pilot.app.screen
+    while isinstance(screen, GroupWatching) and not any(use.cpu_percent for use in screen.found.values()):
+        await pilot.pause(0.02)
     while isinstance(screen, LayerBrowser) and not (screen.query_one("#files", FileTable).rows and screen.table.rows):
         await pilot.pause(0.02)
 
 
 def _nobody() -> FakeBackend:
     return FakeBackend(missing=("Containers need root: namespaces, mounts and cgroups. Start it with: sudo tuicon",))
+
+
+def _without_pressure() -> FakeBackend:
+    backend = eight()
+    backend.groups.measures_groups = False
+    return backend
 
 
 INSIDE = ("2", "enter")
@@ -192,6 +207,16 @@ SCENES = (
     Scene("search-120", (120, 36), keys=("2", "f", *"nginx", "enter", "enter"), backend=with_images),
     Scene("prune-80", (80, 24), keys=("2", "D", "a"), backend=with_images),
     Scene("run-80", (80, 24), keys=("2", "n"), backend=with_images),
+    Scene("pressure-160", (160, 50), keys=("P", "j")),
+    Scene("pressure-80", (80, 24), keys=("P",)),
+    Scene("pressure-v1-120", (120, 36), keys=("P",), backend=_without_pressure),
+    Scene("cgroups-160", (160, 50), keys=("c", *"jjj")),
+    Scene("cgroups-80", (80, 24), keys=("c", *"jj")),
+    Scene("cgroup-120", (120, 36), keys=("c", *"jj", "enter")),
+    Scene("why-120", (120, 36), keys=("w",)),
+    Scene("why-80", (80, 24), keys=("w",)),
+    Scene("marks-160", (160, 50), keys=("enter", *("comma",) * 4), tab="graphs"),
+    Scene("marks-80", (80, 24), keys=("enter", *("comma",) * 4), tab="graphs"),
     Scene("light-120", (120, 40), theme="tuicon-light", tab="graphs"),
 )
 
@@ -207,7 +232,7 @@ def main() -> None:
     """Draw all scenes."""
     directory = Path(sys.argv[1])
     directory.mkdir(parents=True, exist_ok=True)
-    for scene in SCENES:
+    for scene in (scene for scene in SCENES if not sys.argv[2:] or scene.name in sys.argv[2:]):
         asyncio.run(_draw(scene, directory))
         print(directory / f"{scene.name}.svg")
 

@@ -14,7 +14,7 @@ _BAR = 8
 _GLYPHS = {"root": "◆", "slice": "▤", "service": "⚙", "scope": "○", "pod": "▣", "container": "●", "group": "·"}
 _COLUMNS = (
     Column("name", "GROUP", None), Column("owner", "OWNER", 10), Column("cpu", "CPU %", 7, "right"),
-    Column("cpu_bar", "OF LIMIT", 14), Column("memory", "MEMORY", 6, "right"), Column("memory_bar", "OF LIMIT", 14),
+    Column("cpu_bar", "OF LIMIT", 16), Column("memory", "MEMORY", 6, "right"), Column("memory_bar", "OF LIMIT", 14),
     Column("io", "I/O", 8, "right"), Column("tasks", "TASKS", 6, "right"), Column("weight", "WEIGHT", 6, "right"),
     Column("cpu_share", "CPU SHARE", 14), Column("pressure", "PRESSURE", 10, "right"),
 )  # fmt: skip

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from engine.model.container import Container
+from engine.model.event import Event
 from engine.model.image import Image
 from engine.model.network import Network
 from engine.model.usage import Usage
@@ -37,6 +38,7 @@ class Snapshot:
 
     Attributes:
         usages: By container id, of those that run.
+        events: What happened in the last minutes, oldest first.
         error: Why it could not be taken, one sentence; then the rest is that of the last good one.
     """
 
@@ -47,6 +49,7 @@ class Snapshot:
     networks: tuple[Network, ...] = ()
     volumes: tuple[Volume, ...] = ()
     host: HostTotals = field(default_factory=HostTotals)
+    events: tuple[Event, ...] = ()
     error: str = ""
 
     def container(self, container_id: str) -> Container | None:

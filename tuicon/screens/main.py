@@ -26,8 +26,8 @@ from tuicon.model.history import History
 from tuicon.model.rows import Column, Row
 from tuicon.model.snapshot import Snapshot
 from tuicon.model.transfers import ending
+from tuicon.screens.cause_actions import CauseActions
 from tuicon.screens.detail import Detail
-from tuicon.screens.image_actions import ImageActions
 from tuicon.widgets.host_bar import HostBar
 from tuicon.widgets.log_view import LogView
 from tuicon.widgets.table import RecordTable
@@ -36,7 +36,7 @@ from tuicon.widgets.transfer_strip import TransferStrip
 PANES = ("containers", "images", "networks", "volumes")
 
 
-class MainScreen(ImageActions):
+class MainScreen(CauseActions):
     """Owns the snapshot, the filter and the selection; binds them down, turns commands into operations."""
 
     CSS_PATH = "main.tcss"
