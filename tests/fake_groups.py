@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from engine.errors import NotFound
 from engine.model.container import LogEntry, Process
 from engine.model.death import Death, Evidence, OutOfMemory
 from engine.model.event import Event
-from engine.model.groups import GroupDetail, GroupFile, GroupLimits, GroupReading, HostGroup, HostPressure
+from engine.model.groups import GroupDetail, GroupFile, GroupLimits, GroupReading, HostGroup, HostPressure, Stall
 from engine.model.health import HealthResult
 from engine.model.usage import Pressure
 
@@ -91,6 +92,9 @@ class FakeGroups:
         )
         return GroupReading(self._tick * 10**9, 2, tuple(found), pressure)
 
+    def stalls(self) -> FakeStalls:
+        return FakeStalls(self._backend)
+
     def inspect(self, path: str) -> GroupDetail:
         self._backend.calls.append(("inspect_group", path))
         if "gone" in path:
@@ -101,6 +105,22 @@ class FakeGroups:
             GroupFile("", "memory.events", "low 0\nmax 3"),
         )
         return GroupDetail(path, files, (Process(41, 1, 0, "root", "serve --port 80", "S", 1.0, _MIB, _NOW),))
+
+
+class FakeStalls:
+    """Has what a test puts into the backend's `stalls`."""
+
+    def __init__(self, backend: FakeBackend) -> None:
+        self._backend = backend
+
+    def wait(self, seconds: float) -> tuple[Stall, ...]:
+        if self._backend.stalls:
+            return (self._backend.stalls.pop(0),)
+        threading.Event().wait(min(seconds, 0.05))
+        return ()
+
+    def close(self) -> None:
+        self._backend.calls.append(("close_stalls",))
 
 
 class FakeCauses:

@@ -15,6 +15,7 @@ from engine.model.change import Copied
 from engine.model.container import Container, ContainerSpec, ExecSpec, LogEntry, Process
 from engine.model.contents import Advice, Change, Extracted, FileEntry, LayerSummary, Waste, WastedPath
 from engine.model.event import Event
+from engine.model.groups import Stall
 from engine.model.image import Image, ImageSettings
 from engine.model.limits import Limits, LimitsChanged
 from engine.model.network import Endpoint, Network
@@ -463,6 +464,7 @@ class FakeBackend:
         self.system = FakeSystem(self)
         self.groups = FakeGroups(self)
         self.past: list[Event] = []
+        self.stalls: list[Stall] = []
 
     def warm(self) -> None:
         self.calls.append(("warm",))

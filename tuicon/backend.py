@@ -13,7 +13,7 @@ from engine.model.container import Container, ContainerSpec, ExecSpec, LogEntry,
 from engine.model.contents import Advice, Extracted, FileEntry, LayerSummary, Waste
 from engine.model.death import Death
 from engine.model.event import Event
-from engine.model.groups import GroupDetail, GroupReading
+from engine.model.groups import GroupDetail, GroupReading, Stall
 from engine.model.image import Image
 from engine.model.limits import Limits, LimitsChanged
 from engine.model.network import Network
@@ -149,9 +149,17 @@ class Causes(Protocol):
     def why(self, ref: str, at: datetime | None = None) -> Death: ...
 
 
+class Stalls(Protocol):
+    """Waits for stalls."""
+
+    def wait(self, seconds: float) -> tuple[Stall, ...]: ...
+    def close(self) -> None: ...
+
+
 class Groups(Protocol):
     """The control groups of the whole host."""
 
+    def stalls(self) -> Stalls: ...
     def read(self) -> GroupReading: ...
     def inspect(self, path: str) -> GroupDetail: ...
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from engine.model.event import Event
-from engine.model.groups import GroupReading
+from engine.model.groups import GroupReading, Stall
 from tuicon.backend import Backend, Sampler
 from tuicon.model.snapshot import HostTotals, Snapshot
 
@@ -20,6 +20,7 @@ _RELISTS_EVERY = 5.0
 _RESTS_AFTER_EVENT = 0.05
 _EVENTS_OF = timedelta(minutes=15)
 _MOST_EVENTS = 500
+_TELLS_EVERY = 60.0
 _FIRST_GROUPS_AFTER = 0.5
 _GROUPS_EVERY = 2.0
 
@@ -27,9 +28,15 @@ _GROUPS_EVERY = 2.0
 class Feed:
     """Runs in a thread of its own; engine errors become the snapshot's `error`, and it goes on."""
 
-    def __init__(self, backend: Backend, deliver: Callable[[Snapshot], None]) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        deliver: Callable[[Snapshot], None],
+        tell: Callable[[Stall], object] = lambda _stall: None,
+    ) -> None:
         self._backend = backend
         self._deliver = deliver
+        self._tell = tell
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._is_stale = True
@@ -41,7 +48,7 @@ class Feed:
 
     def start(self) -> None:
         """Begin."""
-        for target in (self._read, self._watch):
+        for target in (self._read, self._watch, self._wait_for_stalls):
             thread = threading.Thread(target=target, name=f"feed{target.__name__}", daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -66,6 +73,35 @@ class Feed:
                     self._take_event(event)
             except Exception:  # noqa: BLE001 - the console outlives every engine error
                 self._stop.wait(_TICK)
+
+    def _wait_for_stalls(self) -> None:
+        """Tell of containers that wait too long; where the kernel does not measure that, nobody does."""
+        try:
+            stalls = self._backend.groups.stalls()
+        except Exception:  # noqa: BLE001 - the console outlives every engine error
+            return
+        told: dict[tuple[str, str], float] = {}
+        try:
+            while not self._stop.is_set():
+                for stall in stalls.wait(_TICK):
+                    self._take_stall(stall, told)
+        except Exception:  # noqa: BLE001 - the same
+            return
+        finally:
+            stalls.close()
+
+    def _take_stall(self, stall: Stall, told: dict[tuple[str, str], float]) -> None:
+        """Mark a stall below the graphs and tell of it, but not the same again for a while."""
+        key, now = (stall.container_id, stall.resource), time.monotonic()
+        if now - told.get(key, -_TELLS_EVERY) < _TELLS_EVERY:
+            return
+        told[key] = now
+        if stall.container_id:
+            attributes = {"waits for": stall.resource, "more than": f"{stall.threshold:g}% of the time"}
+            moment = datetime.now(UTC)
+            self._take_event(Event("", moment, "container", "pressure", stall.container_id, "", attributes))
+        if not self._stop.is_set():
+            self._tell(stall)
 
     def _take_event(self, event: Event) -> None:
         """Remember an event, once: those of the last minutes come again when the journal had to be opened anew."""

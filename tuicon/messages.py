@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.message import Message
 
-from engine.model.groups import GroupReading
+from engine.model.groups import GroupReading, Stall
 from tuicon.model.snapshot import Snapshot
 from tuicon.model.transfers import TransferEnded
 
@@ -27,6 +27,14 @@ class GroupsRead(Message):
     def __init__(self, reading: GroupReading | None, error: str = "") -> None:
         self.reading = reading
         self.error = error
+        super().__init__()
+
+
+class StallSeen(Message):
+    """A container, or the host, waits too long for a resource."""
+
+    def __init__(self, stall: Stall) -> None:
+        self.stall = stall
         super().__init__()
 
 

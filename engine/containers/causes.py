@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
@@ -17,7 +18,7 @@ from engine.model.history import Sample
 from engine.store.journal import Journal
 
 _CLOSE = timedelta(seconds=60)
-_LINES = 20
+_LINES, _TAIL = 20, 2000
 _NOTABLE = 10.0
 
 
@@ -44,7 +45,7 @@ class Causes:
         """
         known = self._registry.known(self._registry.resolve(ref))
         container_id = known.record.id
-        events = tuple(event for event in self._journal.between() if event.id == container_id)
+        events = tuple(event for event in self._journal.between(known.record.created_at) if event.id == container_id)
         end = self._end(known, events, at)
         if end is None:
             state = "runs and has not ended yet" if known.state else "was never started"
@@ -62,13 +63,13 @@ class Causes:
         )  # fmt: skip
 
     def _end(self, known: Known, events: tuple[Event, ...], at: datetime | None) -> Event | None:
-        """Return the event of the end, from the container's own record when the journal no longer has it."""
+        """Return the event of the end; that of one that nobody saw, or that the journal no longer has, is in the record."""
         ends = [event for event in events if event.action == "die" and (at is None or event.time <= at)]
         exit_record = known.exit or self._registry.exit(known.record.id)
-        if ends and (at or exit_record is None or ends[-1].time >= exit_record.finished_at - _CLOSE):
-            return ends[-1]
-        if exit_record is None:
-            return None
+        last_start = max((event.time for event in events if event.action == "start"), default=None)
+        was_lost = bool(known.exit and ends and last_start and last_start > ends[-1].time)
+        if exit_record is None or at or (ends and not was_lost):
+            return ends[-1] if ends else None
         signal = {"signal": str(exit_record.signal)} if exit_record.signal else {}
         attributes = {"exitCode": str(exit_record.exit_code), "error": exit_record.error, **signal}
         return Event("", exit_record.finished_at, "container", "die", known.record.id, known.record.name, attributes)
@@ -106,11 +107,12 @@ class Causes:
 
     def _last_lines(self, container_id: str, started: datetime | None, ended: datetime) -> tuple[LogEntry, ...]:
         """Return the last lines of the run; none where no log is kept."""
+        wanted = {"since": started, "until": ended}
         try:
-            entries = list(self._logs(container_id, since=started, until=ended))
+            found = deque(self._logs(container_id, **wanted, tail=_TAIL), _LINES)
+            return tuple(found or deque(self._logs(container_id, **wanted), _LINES))
         except (EngineError, OSError):
             return ()
-        return tuple(entries[-_LINES:])
 
 
 def use(samples: tuple[Sample, ...]) -> Iterator[Evidence]:

@@ -164,3 +164,18 @@ def cpu_shares(groups: Iterable[HostGroup]) -> dict[str, float]:
         above = shares.get(group.parent, 1.0)
         shares[group.path] = above * weight / total if group.path != ROOT and total else above
     return shares
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """Tasks have waited for a resource for longer than a threshold allows.
+
+    Attributes:
+        container_id: Whose tasks; empty for those of the whole host.
+        resource: "cpu", "memory" or "io".
+        threshold: Percent of two seconds.
+    """
+
+    container_id: str
+    resource: str
+    threshold: float

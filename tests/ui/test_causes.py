@@ -9,6 +9,7 @@ from textual.widgets import Input, Static
 
 from engine.errors import Conflict
 from engine.model.event import Event
+from engine.model.groups import Stall
 from tests.fake_groups import some_events
 from tests.fakes import FakeBackend, eight
 from tests.ui.test_console import main_of, table, until, with_console
@@ -215,3 +216,23 @@ def test_an_event_that_comes_again_is_remembered_once() -> None:
     for event in (*backend.past, *backend.past):
         feed._take_event(event)
     assert len(feed._events) == 9
+
+
+async def test_a_stall_is_told_once_and_marked_below_the_graphs() -> None:
+    async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
+        stall = Stall(backend.containers.get("gateway").id, "io", 40.0)
+        backend.stalls += [stall, stall, Stall("", "memory", 10.0)]
+        await until(pilot, lambda: len(_toasts(pilot)) == 2 and not backend.stalls)
+        assert _toasts(pilot) == [
+            "gateway waits for io; P shows who is in the way",
+            "The host is short of memory; P shows who waits",
+        ]
+        await until(pilot, lambda: [event.action for event in main_of(pilot).snapshot.events] == ["pressure"])
+        (mark,) = marks_of(main_of(pilot).snapshot.events, stall.container_id)
+        assert (mark.title, mark.detail) == ("pressure", "waits for io, more than 40% of the time")
+
+    await with_console(eight(), body)
+
+
+def _toasts(pilot: Pilot[int]) -> list[str]:
+    return [toast.message for toast in pilot.app._notifications if "P shows" in toast.message]

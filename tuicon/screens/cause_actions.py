@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from functools import partial
 
+from tuicon.messages import StallSeen
 from tuicon.screens.detail import Detail
 from tuicon.screens.groups import GroupsScreen
 from tuicon.screens.image_actions import ImageActions
@@ -39,6 +40,18 @@ class CauseActions(ImageActions):
     def on_graphs_chosen(self, event: Graphs.Chosen) -> None:
         """Go to the log at a mark."""
         self.query_one(Detail).show_log_at(event.mark.time)
+
+    def on_stall_seen(self, message: StallSeen) -> None:
+        """Tell of a container that waits, and of the host when it is short of memory."""
+        container = self.snapshot.container(message.stall.container_id)
+        if container:
+            self.notify(
+                f"{container.name} waits for {message.stall.resource}; P shows who is in the way",
+                severity="warning",
+                timeout=5,
+            )
+        elif not message.stall.container_id and message.stall.resource == "memory":
+            self.notify("The host is short of memory; P shows who waits", severity="warning", timeout=5)
 
     def _show_log(self, container_id: str, moment: datetime) -> None:
         self._select(container_id)
