@@ -175,7 +175,7 @@ def some_events(container_id: str, now: datetime) -> list[Event]:
         event(84, "exec_create", command="top -b", user="root", by="bob"),
         event(70, "update", memory="268435456 -> 134217728", how="trial", by="ann"),
         event(54, "update", memory="134217728 -> 268435456", how="revert", by="ann"),
-        event(30, "oom", kills="1"),
+        event(30, "oom", kills="1", where="/tuicon/c", limit="67108864", peak="67108864"),
         event(29, "die", exitCode="137", signal="9"),
         event(28, "start", restart="1"),
         event(9, "health_status: unhealthy"),

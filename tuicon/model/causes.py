@@ -124,7 +124,8 @@ _HOW = {
     "trial": ("◇", "limits on trial"), "revert": ("◁", "trial taken back by itself"), "undo": ("◁", "limits taken back"),
     "autotune": ("◈", "limits moved by a rule"), "confirm": ("◆", "trial confirmed"),
 }  # fmt: skip
-_NOT_SHOWN = ("how", "by", "from", "image", "execID")
+_NOT_SHOWN = ("how", "by", "from", "image", "execID", "where")
+_SIZES = ("limit", "peak")
 
 
 def marks_of(events: Iterable[Event], container_id: str) -> tuple[Mark, ...]:
@@ -174,7 +175,11 @@ def _details(event: Event) -> str:
     )
     origin = f"from {attributes['from']}" if attributes.get("from") else ""
     named = event.name if event.type == "image" else ""
-    more = ", ".join(f"{name} {text}" for name, text in attributes.items() if name not in _NOT_SHOWN)
+    more = ", ".join(
+        f"{name} {units.size(int(text)) if name in _SIZES and text.isdigit() else text}"
+        for name, text in attributes.items()
+        if name not in _NOT_SHOWN
+    )
     return printable(with_sizes(" ".join(part for part in (by, origin, named, more) if part)))
 
 
