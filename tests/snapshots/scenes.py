@@ -212,8 +212,6 @@ SCENES = (
     Scene("pressure-v1-120", (120, 36), keys=("P",), backend=_without_pressure),
     Scene("cgroups-160", (160, 50), keys=("c", *"jjj")),
     Scene("cgroups-80", (80, 24), keys=("c", *"jj")),
-    Scene("cgroup-120", (120, 36), keys=("c", *"jj", "enter")),
-    Scene("why-120", (120, 36), keys=("w",)),
     Scene("why-80", (80, 24), keys=("w",)),
     Scene("marks-160", (160, 50), keys=("enter", *("comma",) * 4), tab="graphs"),
     Scene("marks-80", (80, 24), keys=("enter", *("comma",) * 4), tab="graphs"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from engine.model.groups import GroupDetail, GroupLimits, GroupReading, HostGroup, cpu_shares, effective
+from engine.model.groups import GroupDetail, GroupLimits, GroupReading, HostGroup, cpu_shares, effective, tighter
 from tuicon.model import units
 from tuicon.model.rows import Cell, Column, Row
 from tuicon.model.text import printable
@@ -111,6 +111,7 @@ def tree_rows(
     below = _ordered(found, shares, sort_by)
     kept = _kept(groups, pattern, hides_idle=hides_idle)
     rows: list[Row] = []
+    held: dict[str, GroupLimits] = {}
     waiting = [(path, 0) for path in reversed(below.get("", []))]
     while waiting:
         path, depth = waiting.pop()
@@ -119,7 +120,8 @@ def tree_rows(
         children = [child for child in below.get(path, []) if child in kept]
         is_folded = path in folded and not pattern
         mark = ("▸" if is_folded else "▾") if children else " "
-        cells = _Cells(found[path], shares[path], effective(groups, path), cpus)
+        held[path] = tighter(groups[path].limits, held.get(groups[path].parent, GroupLimits()))
+        cells = _Cells(found[path], shares[path], held[path], cpus)
         rows.append(Row(path, tuple(cells.cell(column.id, depth, mark) for column in columns)))
         if not is_folded:
             waiting += [(child, depth + 1) for child in reversed(children)]
