@@ -48,10 +48,12 @@ class Feed:
 
     def start(self) -> None:
         """Begin."""
-        for target in (self._read, self._watch, self._wait_for_stalls):
+        for target in (self._read, self._watch):
             thread = threading.Thread(target=target, name=f"feed{target.__name__}", daemon=True)
             self._threads.append(thread)
             thread.start()
+        # Not waited for at the end: it ends within a second, which a user who leaves need not spend.
+        threading.Thread(target=self._wait_for_stalls, name="feed_stalls", daemon=True).start()
 
     def stop(self) -> None:
         """End, and wait for the reader."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Mapping
 
 from engine.containers.records import Registry
-from engine.errors import NotSupported
+from engine.errors import EngineError, NotSupported
 from engine.linux import open_files, psi
 from engine.linux.cgroup import layout
 from engine.linux.cgroup.layout import UNIFIED
@@ -52,7 +52,9 @@ class Stalls:
                 self._follow()
             left = deadline - time.monotonic()
             stalled, gone = self._triggers.wait(min(left, _LOOKS_EVERY))
-            self._known -= {key.container_id for key in gone if isinstance(key, Stall)}
+            for key in gone:
+                if isinstance(key, Stall):
+                    self._forget(key.container_id)
             found = tuple(key for key in stalled if isinstance(key, Stall))
             if found or left <= _LOOKS_EVERY:
                 return found
@@ -65,21 +67,30 @@ class Stalls:
         """Watch containers that have begun, and forget those that are gone."""
         ids = set(self._registry.ids())
         for container_id in ids - self._known:
-            state = self._registry.state(container_id)
-            if state and state.is_alive and self._is_wanted(container_id):
-                directory = str(state.cgroup["paths"].get(UNIFIED, ""))
-                self._add(container_id, {name: f"{directory}/{name}.pressure" for name in self._thresholds})
+            try:
+                self._begin(container_id)
+            except EngineError:  # it is being removed, or its record is damaged
+                continue
         for container_id in self._known - ids:
-            self._known.discard(container_id)
-            for resource, threshold in self._thresholds.items():
-                self._triggers.remove(Stall(container_id, resource, threshold))
+            self._forget(container_id)
 
-    def _is_wanted(self, container_id: str) -> bool:
-        return self._only is None or self._registry.record(container_id).name in self._only
+    def _forget(self, container_id: str) -> None:
+        self._known.discard(container_id)
+        for resource, threshold in self._thresholds.items():
+            self._triggers.remove(Stall(container_id, resource, threshold))
+
+    def _begin(self, container_id: str) -> None:
+        state = self._registry.state(container_id)
+        if state is None or not state.is_alive:
+            return
+        if self._only is not None and self._registry.record(container_id).name not in self._only:
+            self._known.add(container_id)
+            return
+        directory = str(state.cgroup["paths"].get(UNIFIED, ""))
+        self._add(container_id, {name: f"{directory}/{name}.pressure" for name in self._thresholds})
 
     def _add(self, container_id: str, files: Mapping[str, str]) -> None:
         """Register what the kernel lets us; a container whose group goes right now has ended."""
-        self._known.add(container_id)
         for resource, path in files.items():
             threshold = self._thresholds[resource]
             stall_us = round(min(max(threshold, 1.0), 100.0) / 100 * self._triggers.WINDOW_US)
@@ -87,3 +98,4 @@ class Stalls:
                 self._triggers.add(Stall(container_id, resource, threshold), path, stall_us)
             except OSError:
                 continue
+            self._known.add(container_id)
