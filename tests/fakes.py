@@ -16,6 +16,7 @@ from engine.model.change import Copied
 from engine.model.container import Container, ContainerSpec, ExecSpec, LogEntry, Process
 from engine.model.contents import Advice, Change, Extracted, FileEntry, LayerSummary, Waste, WastedPath
 from engine.model.event import Event
+from engine.model.groups import Stall
 from engine.model.image import Image, ImageSettings
 from engine.model.limits import Limits
 from engine.model.network import Endpoint
@@ -43,6 +44,7 @@ from engine.model.volume import (
     Way,
     Wishes,
 )
+from tests.fake_groups import FakeCauses, FakeGroups
 from tests.fake_networks import FakeConnections, FakeNetworks, a_reach, interfaces_of
 from tests.fake_registries import FakeRegistries, some_images, some_steps
 from tests.fake_tuning import FakeTuning, FakeUseHistory
@@ -211,8 +213,9 @@ class FakeContainers:
         self._do("exec", self.get(ref).name, spec, size)
 
     def logs(
-        self, ref: str, *, follow: bool = False, tail: int | None = None, stop: threading.Event | None = None
-    ) -> Iterator[LogEntry]:
+        self, ref: str, *, follow: bool = False, since: datetime | None = None, tail: int | None = None,
+        stop: threading.Event | None = None,
+    ) -> Iterator[LogEntry]:  # fmt: skip
         name = self.get(ref).name
         for number in range(self._backend.log_lines):
             stream = "stderr" if number % 7 == 6 else "stdout"
@@ -238,6 +241,10 @@ class FakeContainers:
     def reach(self, ref: str, target: str, port: int = 0) -> Reach:
         self._do("reach", self.get(ref).name, target, port)
         return a_reach(self.get(ref).name, target, port)
+
+    @property
+    def causes(self) -> FakeCauses:
+        return FakeCauses(self._backend)
 
     def sampler(self) -> FakeSampler:
         return FakeSampler(self._backend)
@@ -498,7 +505,8 @@ class FakeEvents:
     def list(self, since: datetime | None = None) -> tuple[Event, ...]:
         return tuple(self._backend.journal)
 
-    def follow(self, *, stop: threading.Event | None = None) -> Iterator[Event]:
+    def follow(self, *, since: datetime | None = None, stop: threading.Event | None = None) -> Iterator[Event]:
+        yield from self._backend.past
         while not (stop and stop.is_set()):
             if self._backend.news.wait(0.05):
                 self._backend.news.clear()
@@ -550,6 +558,9 @@ class FakeBackend:
         self.volumes = FakeVolumes(self)
         self.events = FakeEvents(self)
         self.system = FakeSystem(self)
+        self.groups = FakeGroups(self)
+        self.past: list[Event] = []
+        self.stalls: list[Stall] = []
 
     def warm(self) -> None:
         self.calls.append(("warm",))
