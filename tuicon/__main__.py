@@ -25,12 +25,9 @@ def main() -> int:
     except Usage as error:
         complain(str(error), "see: tuicon --help")
         return 125 if parser.EXIT_125 & set(words[:3]) else 2
-    from pathlib import Path
-
     from engine.api import Engine
 
-    run_root = Path(arguments.run_root) if arguments.run_root else None
-    with Engine(Path(arguments.root), run_root, arguments.storage_driver) as engine:
+    with Engine(arguments.root, arguments.run_root, arguments.storage_driver) as engine:
         if arguments.verb:
             from tuicon.cli.main import run
 

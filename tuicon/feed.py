@@ -6,11 +6,11 @@ import ipaddress
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from engine.model.usage import InterfaceCounters
+from engine.model.value import replace
 from tuicon.backend import Backend, Sampler
 from tuicon.model.snapshot import HostTotals, Snapshot
 from tuicon.model.traffic import HostLink, Meter, readings_of

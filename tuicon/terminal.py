@@ -9,10 +9,11 @@ import signal
 import sys
 import termios
 import tty
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tuicon.backend import Session
 
 DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -18,8 +17,9 @@ from engine.model.limits import Limits, LimitsChanged
 from engine.model.reach import Reach
 from engine.model.status import Status
 from engine.model.usage import Counters
-from engine.model.value import replace
+from engine.model.value import asdict, replace
 from engine.store import records
+from engine.store.actor import actor
 from engine.store.journal import Journal
 from engine.store.paths import Paths
 
@@ -75,8 +75,9 @@ class Containers(Exchange):
         from engine.containers.create import Creator
 
         return Creator(
-            self._paths, self._journal, self._registry, self._rooms.images, self._rooms.networks, self._rooms.volumes
-        )
+            self._paths, self._journal, self._registry, self._rooms.images, self._rooms.networks, self._rooms.volumes,
+            self._launcher,
+        )  # fmt: skip
 
     @cached_property
     def _lifecycle(self) -> Lifecycle:
@@ -264,7 +265,6 @@ class Containers(Exchange):
         """
         from engine.containers import runtimes
         from engine.containers import session as sessions
-        from engine.containers.exec import exec_process
         from engine.containers.session import Session
 
         container_id = self._registry.resolve(ref)
@@ -278,19 +278,13 @@ class Containers(Exchange):
             raise InvalidArgument("no command was given")
         if runtimes.has_kernel_of_its_own(record.spec):
             raise NotSupported(f"commands cannot be run in a container of the runtime {record.spec.runtime}")
-        exec_id = os.urandom(16).hex()
         bundle = self._paths.container(container_id)
         request = {
-            "action": "exec", "id": container_id, "name": record.name, "exec_id": exec_id, "pid": state.pid,
-            "pid_start": state.pid_start, "cgroup": state.cgroup, "process": exec_process(bundle, spec),
-            "seccomp": records.load_json(bundle / "monitor.json").get("seccomp") or "",
-            "tty": spec.tty, "stdin": spec.interactive, "size": list(size) if size else None,
-            "journal": str(self._paths.journal),
+            "action": "exec", "id": container_id, "name": record.name, "pid": state.pid, "pid_start": state.pid_start,
+            "cgroup": state.cgroup, "bundle": str(bundle), "asked": asdict(spec), "size": list(size) if size else None,
+            "seccomp": records.load_json(bundle / "monitor.json").get("seccomp") or "", "journal": str(self._paths.journal),
+            "user": record.spec.user, "by": actor(),
         }  # fmt: skip
-        self._journal.append(
-            "container", "exec_create", container_id, record.name, execID=exec_id, command=" ".join(spec.command),
-            user=spec.user or record.spec.user or "root",
-        )  # fmt: skip
         if spec.detach:
             self._launcher.ask(request)
             return None

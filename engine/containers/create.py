@@ -13,6 +13,8 @@ from engine.containers.confinement import Confinement
 from engine.containers.identifiers import Identifiers
 from engine.containers.isolation import CONTAINER, Shared
 from engine.containers.knobs import checked
+from engine.containers.launch import Launcher
+from engine.containers.mounting import Mounting
 from engine.containers.networking import Networking
 from engine.containers.records import HEALTH, NETWORKING, Record, Registry
 from engine.errors import Conflict, InvalidArgument, NotFound, NotSupported
@@ -36,7 +38,6 @@ from engine.volumes.volumes import VolumeStore
 
 STOPPING = "stopping"
 _TRIES = 30
-Volumes = tuple[tuple[str, str, bool, bool], ...]
 
 
 class Creator:
@@ -44,7 +45,7 @@ class Creator:
 
     def __init__(
         self, paths: Paths, journal: Journal, registry: Registry, images: ImageStore, networks: NetworkStore,
-        volumes: VolumeStore,
+        volumes: VolumeStore, launcher: Launcher,
     ) -> None:  # fmt: skip
         self._paths = paths
         self._journal = journal
@@ -54,6 +55,7 @@ class Creator:
         self._images = images
         self._networking = Networking(paths, networks)
         self._volumes = volumes
+        self._mounting = Mounting(paths, registry, images, volumes, launcher)
 
     def create(self, spec: ContainerSpec) -> str:
         """Create a container; return its id.
@@ -74,7 +76,7 @@ class Creator:
         with self._paths.staged(f"create.{container_id[:16]}") as staged:
             try:
                 name = self._take_name(spec.name, container_id)
-                volumes = self._make_volumes(spec, image, made)
+                volumes = self._mounting.make_volumes(spec, image, made)
                 record = Record(
                     container_id, name, image.id, spec.image, command, stop_signal, replace(spec, name=name),
                     spec.limits, datetime.now(UTC), volumes,
@@ -93,9 +95,8 @@ class Creator:
     def _check(self, spec: ContainerSpec, stop_signal: str) -> ContainerSpec:
         """Refuse what cannot work before anything is made; return the specification with ids for names."""
         signal_number(stop_signal)
-        spec = replace(spec, limits=checked(spec.limits, self._volumes))
+        spec = self._mounting.resolve(replace(spec, limits=checked(spec.limits, self._volumes)))
         isolation.check(spec)
-        _check_mounts(spec)
         _check_policies(spec)
         runtimes.check(spec)
         devices.granted(spec)
@@ -168,20 +169,6 @@ class Creator:
         """
         self._take_name(record.name, record.id)
 
-    def _make_volumes(self, spec: ContainerSpec, image: Image, made: list[str]) -> Volumes:
-        wanted = [(mount.source, mount.target, mount.read_only) for mount in spec.mounts if mount.kind == "volume"]
-        targets = {mount.target for mount in spec.mounts}
-        wanted += [("", path, False) for path in image.settings.volumes if path not in targets]
-        layers = self._images.lower_directories(image)
-        found = []
-        for source, target, read_only in wanted:
-            volume = self._volumes.create(source)
-            if not source:
-                made.append(volume.name)
-            self._volumes.copy_up(volume.name, layers, target)
-            found.append((volume.name, target, read_only, not source))
-        return tuple(found)
-
     def _write(self, record: Record, image: Image, staged: Path) -> None:
         driver_of(self._paths).create(staged, self._images.lower_directories(image))
         records.save(staged / "record.json", record)
@@ -196,6 +183,7 @@ class Creator:
         """
         spec, directory = record.spec, self._paths.container(record.id)
         image = self._images.get(record.image_id)
+        self._mounting.check_directories(record)
         shared = isolation.namespaces(spec, self._registry)
         granted = devices.granted(spec)
         available = capabilities.available()
@@ -219,7 +207,7 @@ class Creator:
         leases = [*attached.leases, *([str(ids_lease)] if ids_lease else [])]
         settings = self._monitor(record, image, attached.settings, leases)
         place = runtime_config.Place(
-            rootfs=settings["rootfs"], hostname=hostname, binds=(*self._files(record), *self._binds(record)),
+            rootfs=settings["rootfs"], hostname=hostname, binds=(*self._files(record), *self._mounting.binds(record)),
             namespaces=shared.namespaces, resources=resources.resources(record.limits, block_device),
             uid_mappings=uids, gid_mappings=gids, capabilities=available, nodes=granted.nodes,
             device_rules=granted.rules, seccomp=seccomp, apparmor=self._confinement.apparmor(spec), edits=granted.edits,
@@ -243,19 +231,6 @@ class Creator:
             owner = self._registry.record(owner.spec.network.removeprefix(CONTAINER))
         directory = self._paths.container(owner.id)
         return tuple(Bind(str(directory / name), f"/etc/{name}") for name in ("resolv.conf", "hostname", "hosts"))
-
-    def _binds(self, record: Record) -> tuple[Bind, ...]:
-        given = [
-            Bind(mount.source, mount.target, mount.read_only,
-                tuple(option for option in mount.options if option != "idmap"), "idmap" in mount.options)
-            for mount in record.spec.mounts if mount.kind == "bind"
-        ]  # fmt: skip
-        volumes = (
-            Bind(self._volumes.get(name).mountpoint, target, read_only, is_mapped=True)
-            for name, target, read_only, _ in record.volumes
-        )
-        targets = {bind.target for bind in given}
-        return (*given, *(volume for volume in volumes if volume.target not in targets))
 
     @staticmethod
     def _write_files(
@@ -289,8 +264,12 @@ class Creator:
             own = self._files(record)
         except NotFound:  # the container whose network it shares is gone
             own = ()
-        found = tuple(bind for bind in (*own, *self._binds(record)) if Path(bind.source).exists())
+        found = tuple(bind for bind in (*own, *self._mounting.binds(record)) if self._mounting.is_there(bind))
         return runtime_config.bind_mounts(found)
+
+    def volumes(self, record: Record) -> list[dict[str, Any]]:
+        """Return what has to be mounted for those of the mounts whose sources stand for volumes."""
+        return self._mounting.plans(record, self._images.get(record.image_id))
 
     def _monitor(self, record: Record, image: Image, network: dict[str, Any], leases: list[str]) -> dict[str, Any]:
         directory, running = self._paths.container(record.id), self._paths.running(record.id)
@@ -315,6 +294,7 @@ class Creator:
             "init": record.spec.init,
             "runtime": runtimes.program_of(record.spec),
             "size": None,
+            "volumes": self._mounting.plans(record, image),
             "network": network,
             "leases": leases,
             "auto_remove": record.spec.auto_remove,
@@ -353,16 +333,6 @@ def _check_policies(spec: ContainerSpec) -> None:
         raise InvalidArgument(f"invalid cgroup parent {spec.cgroup_parent!r}: expected a path such as /tenants/blue")
     if spec.shm_size <= 0:
         raise InvalidArgument("the size of /dev/shm must be above 0")
-
-
-def _check_mounts(spec: ContainerSpec) -> None:
-    targets = [mount.target for mount in spec.mounts]
-    double = next((target for target in targets if targets.count(target) > 1), None)
-    if double:
-        raise InvalidArgument(f"two mounts have the target {double}")
-    for mount in spec.mounts:
-        if mount.kind == "bind" and not Path(mount.source).exists():
-            raise InvalidArgument(f"the bind source does not exist: {mount.source}")
 
 
 def signal_number(name: str) -> int:

@@ -8,7 +8,6 @@ import re
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 from engine.containers import top
@@ -16,6 +15,7 @@ from engine.containers.records import Registry
 from engine.errors import EngineError, NotFound
 from engine.linux.cgroup.tree import Tree
 from engine.model.groups import ROOT, GroupDetail, GroupReading, HostGroup
+from engine.model.value import replace
 
 _ID = r"[0-9a-f]{64}"
 _SCOPES = (

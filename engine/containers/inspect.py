@@ -70,6 +70,8 @@ def document(
             *volumes,
             *({"Type": "bind", "Source": mount.source, "Destination": mount.target, "RW": not mount.read_only}
                 for mount in spec.mounts if mount.kind == "bind"),
+            *({"Type": "image", "Source": mount.source, "Destination": mount.target, "RW": False}
+                for mount in spec.mounts if mount.kind == "image"),
         ],
         "Config": {
             "Hostname": spec.hostname or container.short_id,
@@ -108,6 +110,7 @@ def _host_config(spec: ContainerSpec) -> dict[str, Any]:
         "PortBindings": _bindings(spec),
         "PublishAllPorts": spec.publish_all,
         "Binds": [_bind(mount) for mount in spec.mounts if mount.kind == "bind"] or None,
+        "VolumesFrom": [*spec.volumes_from] or None,
         "AutoRemove": spec.auto_remove,
         "Dns": [*spec.dns],
         "DnsOptions": [*spec.dns_options],

@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from engine.errors import CommandNotExecutable, CommandNotFound, LauncherLost, NotSupported, StartFailed
+from engine.containers.answers import checked
+from engine.errors import LauncherLost, NotSupported, StartFailed
 from engine.linux import open_files
 from engine.sandbox import protocol, sealed
 
 _CHANNEL = 3
 _SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _CODE = "import sys; sys.path.insert(0, {root!r}); from engine.sandbox.launcher import main; main({open_files})"
-_FAILURES: dict[str, type[StartFailed]] = {"not-found": CommandNotFound, "not-executable": CommandNotExecutable}
 
 
 class Descriptor(Protocol):
@@ -70,7 +70,7 @@ class Launcher:
         """
         ours = self._request(request, *held)
         with ours:
-            return int(_checked(request, ours.recv(1 << 16))["pid"])
+            return int(checked(ours.recv(1 << 16), request.get("id"))["pid"])
 
     def probe(self, request: dict[str, Any]) -> dict[str, Any]:
         """Return what is found from inside a container's network (see engine.sandbox.probe).
@@ -80,7 +80,7 @@ class Launcher:
             LauncherLost: The launcher died meanwhile.
         """
         with self._request({**request, "action": "probe"}) as ours:
-            return _checked(request, ours.recv(1 << 16))
+            return checked(ours.recv(1 << 16), request.get("id"))
 
     def view(self, request: dict[str, Any]) -> int:
         """Return the descriptor of a root directory (see engine.sandbox.view).
@@ -92,7 +92,7 @@ class Launcher:
         with self._request({**request, "action": "view"}) as ours:
             data, fds = protocol.receive_message(ours)
         try:
-            _checked(request, data)
+            checked(data, request.get("id"))
         except StartFailed as error:
             raise NotSupported(f"the container's files cannot be reached: {error}") from error
         return fds[0]
@@ -102,7 +102,7 @@ class Launcher:
         """Keep a cgroup frozen; it thaws at the end, and when this process dies."""
         request = {"action": "hold", "version": version, "paths": paths}
         with self._request(request) as ours:
-            _checked(request, ours.recv(1 << 16))
+            checked(ours.recv(1 << 16))
             try:
                 yield
             finally:
@@ -162,19 +162,3 @@ class Launcher:
             if view >= 0:
                 os.close(view)
         self._channel = ours
-
-
-def _checked(request: dict[str, Any], data: bytes) -> dict[str, Any]:
-    """Return an answer.
-
-    Raises:
-        StartFailed: It says that something failed.
-        LauncherLost: There is none.
-    """
-    if not data:
-        raise LauncherLost("the container's monitor died before it answered")
-    answer: dict[str, Any] = json.loads(data)
-    if not answer["ok"]:
-        failure = _FAILURES.get(answer["kind"], StartFailed)
-        raise failure(answer["message"], errno=answer["errno"], container_id=str(request.get("id", "")))
-    return answer

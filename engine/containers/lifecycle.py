@@ -360,7 +360,8 @@ class Lifecycle:
         self._creator.drop_name(record.name, record.id)
         for name, _, _, anonymous in record.volumes if volumes else ():
             if anonymous:
-                self._volumes.remove(name, force=True)
+                with contextlib.suppress(Conflict):  # another container has it too
+                    self._volumes.remove(name, force=True)
 
     def _running(self, container_id: str) -> tuple[Known, State]:
         known = self._registry.known(container_id)

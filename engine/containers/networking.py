@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.containers import publishing
 from engine.containers.isolation import CONTAINER
 from engine.containers.knobs import TRAFFIC_FIELDS
 from engine.containers.records import NETWORKING, Known, Record, Registry
@@ -96,7 +97,7 @@ class Networking:
         spec = record.spec
         self._paths.running(record.id).joinpath(NETWORKING).unlink(missing_ok=True)
         wanted = attachments(spec)
-        if not wanted:
+        if not wanted and spec.network != "none":
             gateway = "" if spec.network.startswith(CONTAINER) else self._networks.get(spec.network).gateway
             return Attached({"endpoints": []}, [], gateway)
         endpoints: list[dict[str, Any]] = []
@@ -108,14 +109,12 @@ class Networking:
         settings: dict[str, Any] = {"endpoints": endpoints}
         exposes = (*spec.exposed, *image.settings.exposed_ports)
         mappings = ports.wanted(spec.ports, exposes, publish_all=spec.publish_all)
-        first = self._networks.get(wanted[0].network)
         settings |= self._networks.firewall.connection()
-        if mappings and first.bridge and not first.internal:
-            endpoints[0]["reflects"] = True
+        if mappings:
             settings["ports"] = [asdict(mapping) for mapping in mappings]
-            self._networks.firewall.route_loopback(first.bridge)
+            publishing.lead(endpoints, self._networks.firewall)
         settings["resolver"] = self._resolver(spec, endpoints)
-        return Attached(settings, leases, first.gateway)
+        return Attached(settings, leases, self._networks.get(spec.network).gateway)
 
     def _resolver(self, spec: ContainerSpec, endpoints: list[dict[str, Any]]) -> dict[str, Any] | None:
         """Return the settings of the resolver; a container that is in the default network alone has none."""
@@ -178,19 +177,33 @@ class Networking:
     def _connect_now(self, known: Known, attachment: Attachment, ask: Ask) -> None:
         current = self._current(known)
         endpoint, leases, network = self._join(known.record, attachment, current["endpoints"])
+        is_published = bool(self._published(known)) and self._lead([*current["endpoints"], endpoint]) is not None
         try:
             self._write(known, [*current["endpoints"], endpoint], [*current["leases"], *leases])
             ask(self._request(known, endpoint, ADD))
+            if is_published:
+                publishing.follow(self._paths.running(known.record.id))
         except BaseException:
             self._write(known, current["endpoints"], current["leases"])
+            for name in (endpoint["host_interface"], endpoint["shaper"]):
+                rtnetlink.delete_link(name)
             self._networks.leave(network.name, known.record.id)
             raise
+
+    def _lead(self, endpoints: list[dict[str, Any]]) -> dict[str, Any] | None:
+        return publishing.lead(endpoints, self._networks.firewall)
+
+    def _published(self, known: Known) -> list[dict[str, Any]]:
+        """Return the ports that a running container has published, or would have in a network that allows it."""
+        settings = records.load_json(self._paths.container(known.record.id) / "monitor.json")
+        found: list[dict[str, Any]] = settings["network"].get("ports") or []
+        return found if known.state and known.state.has_monitor else []
 
     def disconnect(self, known: Known, ref: str, ask: Ask) -> None:
         """Take a container out of a network, at once when it runs; its lock is held.
 
         Raises:
-            Conflict: It is not in that network, or it publishes ports there.
+            Conflict: It is not in that network, or nobody is there to take back the ports that it publishes there.
         """
         record, name = known.record, self._networks.get(ref).name
         before = attachments(record.spec)
@@ -200,16 +213,24 @@ class Networking:
         if known.state:
             self._disconnect_now(known, name, ask)
         self._save(record, after)
+        if known.state and known.state.has_monitor:
+            publishing.follow(self._paths.running(record.id))
 
     def _disconnect_now(self, known: Known, name: str, ask: Ask) -> None:
         current = self._current(known)
         endpoint = next((item for item in current["endpoints"] if item["network"] == name), None)
         if endpoint is None:
             return
-        if endpoint.get("reflects"):
-            raise Conflict(f"container {known.record.name} publishes ports in network {name}", hint="stop it first")
+        has_ports = bool(endpoint.get("reflects"))
+        if has_ports and not self._published(known):
+            raise Conflict(
+                f"the ports of container {known.record.name} cannot be unpublished: no monitor is there to do it"
+            )
         left = [item for item in current["endpoints"] if item is not endpoint]
         heirs = _heirs(endpoint, left)
+        leads_to = self._lead(left) if has_ports else None
+        if leads_to:
+            rtnetlink.reflect(leads_to["host_interface"])
         if endpoint["bridge"]:
             rtnetlink.delete_link(endpoint["host_interface"])
         else:
@@ -327,7 +348,7 @@ class Connections:
         """Take a container out of a network, at once when it runs.
 
         Raises:
-            Conflict: It is not in that network, or publishes ports there.
+            Conflict: It is not in that network, or nobody is there to take back the ports that it publishes there.
             NotFound: There is no such network.
         """
         container_id = self._registry.resolve(ref)

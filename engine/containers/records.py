@@ -260,8 +260,8 @@ class Registry:
         return found if found and state and found.is_of(state.pid, state.pid_start) else None
 
     def users_of_image(self, image_id: str) -> tuple[str, ...]:
-        """Return the ids of the containers made from an image."""
-        return tuple(record.id for record in self._records() if record.image_id == image_id)
+        """Return the ids of the containers made from an image, or with a mount of it."""
+        return tuple(record.id for record in self._records() if _uses_image(record, image_id))
 
     def users_of_volume(self, name: str) -> tuple[str, ...]:
         """Return the ids of the containers that mount a volume."""
@@ -313,6 +313,11 @@ class Registry:
             except (NotFound, StoreError):
                 continue
         return tuple(found)
+
+
+def _uses_image(record: Record, image_id: str) -> bool:
+    mounted = {mount.source for mount in record.spec.mounts if mount.kind == "image"}
+    return image_id in {record.image_id, *mounted}
 
 
 def is_frozen(state: State) -> bool:

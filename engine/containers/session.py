@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import select
 import socket
-from pathlib import Path
+import time
 
 from engine.errors import Conflict
 from engine.sandbox import protocol
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Session:
@@ -68,6 +72,24 @@ class Session:
         """Set the size of the terminal."""
         self._send(protocol.resize_frame(rows, columns))
 
+    def ask_to_follow(self, timeout: float) -> bytes:
+        """Say that the container's networks have changed; return the monitor's answer.
+
+        Raises:
+            Conflict: It does not answer in time, or has ended.
+        """
+        self._send(protocol.NETWORKS)
+        deadline = time.monotonic() + timeout
+        poll = select.poll()
+        poll.register(self._channel.fileno(), select.POLLIN)
+        while (left := deadline - time.monotonic()) > 0 and poll.poll(left * 1000):
+            frame = self._channel.recv(protocol.LARGEST_FRAME)
+            if frame[:1] == protocol.NETWORKS:
+                return frame[1:]
+            if not frame or frame[:1] == protocol.ENDED:
+                break
+        raise Conflict("the container has ended, or its monitor does not answer")
+
     def _send(self, frame: bytes) -> None:
         try:
             self._channel.send(frame)
@@ -98,17 +120,26 @@ def connect(path: Path) -> Session:
     Raises:
         Conflict: The monitor is not there.
     """
+    return Session(connect_at(str(path.parent), path.name))
+
+
+def connect_at(place: str, name: str) -> socket.socket:
+    """Return a connection to a socket in a directory whose path may be of any length.
+
+    Raises:
+        Conflict: Nobody listens there.
+    """
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     try:
-        directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        directory = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
         channel.close()
         raise Conflict("the container is not running") from None
     try:
-        channel.connect(f"/proc/self/fd/{directory}/{path.name}")
+        channel.connect(f"/proc/self/fd/{directory}/{name}")
     except OSError as error:
         channel.close()
         raise Conflict("the container cannot be attached to: its monitor is gone") from error
     finally:
         os.close(directory)
-    return Session(channel)
+    return channel

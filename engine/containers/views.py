@@ -105,7 +105,8 @@ class Views:
             return {"pid": known.state.pid, "pid_start": known.state.pid_start}
         return {
             "root": self._creator.root(known.record), "place": str(self._paths.trash),
-            "mounts": [] if alone else self._creator.mounts(known.record), "read_only": known.record.spec.read_only,
+            "mounts": [] if alone else self._creator.mounts(known.record),
+            "volumes": [] if alone else self._creator.volumes(known.record), "read_only": known.record.spec.read_only,
         }  # fmt: skip
 
     def _owners(self, known: Known) -> Owners:

@@ -11,6 +11,7 @@ import os
 import stat
 
 from engine.linux import syscalls
+from engine.linux.files import write_all
 
 _INSIDE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 _TRIES = 64
@@ -175,7 +176,9 @@ def _refuse_links(root_fd: int, path: str, fd: int) -> None:
 
 
 def copy_tree(source_fd: int, target_fd: int) -> None:
-    """Copy what is in one directory into another: files, directories, links and nodes with owners and modes.
+    """Copy what is in one directory into another: files, directories, links and nodes with all that belongs to them.
+
+    Whoever else changes the target meanwhile may make it fail, but has nothing changed that is outside.
 
     Args:
         source_fd: Opened for reading.
@@ -184,32 +187,85 @@ def copy_tree(source_fd: int, target_fd: int) -> None:
     with os.scandir(source_fd) as entries:
         names = [entry.name for entry in entries]
     for name in names:
-        found = os.stat(name, dir_fd=source_fd, follow_symlinks=False)
+        try:
+            found = os.stat(name, dir_fd=source_fd, follow_symlinks=False)
+        except FileNotFoundError:  # an overlay lists whiteouts that have nothing to hide
+            continue
         if stat.S_ISDIR(found.st_mode):
             _copy_directory(source_fd, target_fd, name)
         elif stat.S_ISREG(found.st_mode):
             _copy_file(source_fd, target_fd, name)
         elif stat.S_ISLNK(found.st_mode):
             os.symlink(os.readlink(name, dir_fd=source_fd), name, dir_fd=target_fd)
+            os.chown(name, found.st_uid, found.st_gid, dir_fd=target_fd, follow_symlinks=False)
+            os.utime(name, ns=(found.st_atime_ns, found.st_mtime_ns), dir_fd=target_fd, follow_symlinks=False)
         elif not stat.S_ISSOCK(found.st_mode):
-            os.mknod(name, found.st_mode, found.st_rdev, dir_fd=target_fd)
-        else:
-            continue
-        os.chown(name, found.st_uid, found.st_gid, dir_fd=target_fd, follow_symlinks=False)
-        if not stat.S_ISLNK(found.st_mode):
-            os.chmod(name, stat.S_IMODE(found.st_mode), dir_fd=target_fd)
-        os.utime(name, ns=(found.st_atime_ns, found.st_mtime_ns), dir_fd=target_fd, follow_symlinks=False)
+            _copy_node(found, target_fd, name)
+
+
+def _copy_node(found: os.stat_result, target_fd: int, name: str) -> None:
+    os.mknod(name, found.st_mode, found.st_rdev, dir_fd=target_fd)
+    item = open_item(target_fd, name)
+    try:
+        path = f"/proc/self/fd/{item}"
+        os.chown(path, found.st_uid, found.st_gid)
+        os.chmod(path, stat.S_IMODE(found.st_mode))
+        os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    finally:
+        os.close(item)
+
+
+def copy_up(root_fd: int, path: str, target_fd: int) -> None:
+    """Fill an empty directory with what a root has at a path, and give it the same owner, mode and attributes.
+
+    Args:
+        root_fd: The root; when it has no directory at the path, nothing happens.
+        path: The path.
+        target_fd: The directory, opened for reading.
+
+    Raises:
+        OSError: Something cannot be copied.
+    """
+    if os.listdir(target_fd):
+        return
+    try:
+        source = open_inside(root_fd, path, os.O_RDONLY | os.O_DIRECTORY)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    try:
+        copy_tree(source, target_fd)
+        _copy_attributes(source, target_fd)
+    finally:
+        os.close(source)
+
+
+def _copy_attributes(source_fd: int, target_fd: int) -> None:
+    """Copy owner, mode, times and the extended attributes that the target takes; a change of owner drops some of them."""
+    found = os.fstat(source_fd)
+    os.fchown(target_fd, found.st_uid, found.st_gid)
+    os.fchmod(target_fd, stat.S_IMODE(found.st_mode))
+    for name in os.listxattr(source_fd):
+        try:
+            os.setxattr(target_fd, name, os.getxattr(source_fd, name))
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EPERM):
+                raise
+    os.utime(target_fd, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
 def _copy_directory(source_fd: int, target_fd: int, name: str) -> None:
     os.mkdir(name, 0o700, dir_fd=target_fd)
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    fds = [os.open(name, flags, dir_fd=fd) for fd in (source_fd, target_fd)]
+    source = os.open(name, flags, dir_fd=source_fd)
     try:
-        copy_tree(*fds)
+        target = os.open(name, flags, dir_fd=target_fd)
+        try:
+            copy_tree(source, target)
+            _copy_attributes(source, target)
+        finally:
+            os.close(target)
     finally:
-        for fd in fds:
-            os.close(fd)
+        os.close(source)
 
 
 def _copy_file(source_fd: int, target_fd: int, name: str) -> None:
@@ -219,7 +275,8 @@ def _copy_file(source_fd: int, target_fd: int, name: str) -> None:
         target = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | flags, 0o600, dir_fd=target_fd)
         try:
             while part := os.read(source, 1 << 20):
-                os.write(target, part)
+                write_all(target, part)
+            _copy_attributes(source, target)
         finally:
             os.close(target)
     finally:

@@ -18,8 +18,11 @@ _ERROR = 2
 _IFF_UP = 1
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_PID = 1, 3, 4, 10, 18, 19
 _IFLA_PROTINFO, _IFLA_BRPORT_MODE, _NESTED = 12, 4, 0x8000
-_IFLA_LINK, _MACVLAN_MODE = 5, 1
-MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4}
+_IFLA_LINK, _MODE = 5, 1
+MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
+IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
+_NO_MODE = 0xFFFF
+_SCOPE_LINK = 253
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
@@ -60,7 +63,7 @@ def attach_macvlan(parent: str, mode: str, name: str, netns_pid: int, mac: str) 
 
     Args:
         parent: The host's interface.
-        mode: "private", "vepa" or "bridge" (ip-link(8), "MACVLAN and MACVTAP Type Support").
+        mode: One of MACVLAN_MODES (ip-link(8), "MACVLAN and MACVTAP Type Support").
         name: Its name there.
         netns_pid: A process in the network namespace.
         mac: Its address.
@@ -68,11 +71,42 @@ def attach_macvlan(parent: str, mode: str, name: str, netns_pid: int, mac: str) 
     Raises:
         OSError: With the kernel's words.
     """
-    info = _text(_INFO_KIND, "macvlan") + attribute(_INFO_DATA, _number(_MACVLAN_MODE, MACVLAN_MODES[mode]))
+    info = _text(_INFO_KIND, "macvlan") + attribute(_INFO_DATA, _number(_MODE, MACVLAN_MODES[mode]))
     body = (_text(_IFLA_IFNAME, name) + attribute(_IFLA_ADDRESS, bytes.fromhex(mac.replace(":", "")))
         + _number(_IFLA_LINK, socket.if_nametoindex(parent)) + _number(_IFLA_NET_NS_PID, netns_pid)
         + attribute(_IFLA_LINKINFO, info))  # fmt: skip
     transact([(_NEWLINK, _REQUEST | _ACK | _CREATE | _EXCL, _link(0, 0, body))], f"interface {name} on {parent}")
+
+
+def attach_ipvlan(parent: str, mode: str, name: str, netns_pid: int) -> None:
+    """Make an interface that shares the hardware address of one of the host's, in a process's network namespace.
+
+    Args:
+        parent: The host's interface.
+        mode: One of IPVLAN_MODES (linux/Documentation/networking/ipvlan.rst).
+        name: Its name there.
+        netns_pid: A process in the network namespace.
+
+    Raises:
+        OSError: With the kernel's words.
+    """
+    body = (_text(_IFLA_IFNAME, name) + _number(_IFLA_LINK, socket.if_nametoindex(parent))
+        + _number(_IFLA_NET_NS_PID, netns_pid) + _ipvlan(IPVLAN_MODES[mode]))  # fmt: skip
+    transact([(_NEWLINK, _REQUEST | _ACK | _CREATE | _EXCL, _link(0, 0, body))], f"interface {name} on {parent}")
+
+
+def has_ipvlan() -> bool:
+    """Return whether this kernel has interfaces of kind ipvlan; it looks at the kind before it refuses the mode."""
+    try:
+        transact([(_NEWLINK, _REQUEST | _ACK | _CREATE | _EXCL, _link(0, 0, _ipvlan(_NO_MODE)))], "kind ipvlan")
+    except OSError as error:
+        return error.errno != errno.EOPNOTSUPP
+    return True
+
+
+def _ipvlan(mode: int) -> bytes:
+    data = attribute(_MODE, struct.pack("=H", mode))
+    return attribute(_IFLA_LINKINFO, _text(_INFO_KIND, "ipvlan") + attribute(_INFO_DATA, data))
 
 
 def reflect(name: str) -> None:
@@ -117,14 +151,17 @@ def configure6(name: str, address: str, prefix_length: int, gateway: str) -> Non
 
 
 def route_through(name: str, gateway: str) -> None:
-    """Add the default route of this network namespace in the gateway's family."""
+    """Add the default route of this network namespace in the gateway's family; "0.0.0.0" and "::" are no gateway."""
     transact([_default_route(socket.if_nametoindex(name), gateway)], f"interface {name}")
 
 
 def _default_route(index: int, gateway: str) -> tuple[int, int, bytes]:
     family = socket.AF_INET6 if ":" in gateway else socket.AF_INET
-    rtmsg = struct.pack("=BBBBBBBBI", family, 0, 0, 0, 254, 3, 0, 1, 0)
-    route = attribute(_RTA_GATEWAY, socket.inet_pton(family, gateway)) + _number(_RTA_OIF, index)
+    packed = socket.inet_pton(family, gateway)
+    is_direct = not any(packed)
+    scope = _SCOPE_LINK if is_direct else 0
+    rtmsg = struct.pack("=BBBBBBBBI", family, 0, 0, 0, 254, 3, scope, 1, 0)
+    route = (b"" if is_direct else attribute(_RTA_GATEWAY, packed)) + _number(_RTA_OIF, index)
     return _NEWROUTE, _REQUEST | _ACK | _CREATE | _EXCL, rtmsg + route
 
 

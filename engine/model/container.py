@@ -15,11 +15,15 @@ class Mount(Value, frozen=True):
     """A mount that the user asked for.
 
     Attributes:
-        kind: "bind", "volume" or "tmpfs".
+        kind: "bind", "volume", "tmpfs" or "image".
         target: Absolute path inside the container.
-        source: Host path (bind) or volume name (volume; empty for an anonymous one).
+        source: Host path (bind), volume name (volume; empty for an anonymous one) or an image's reference.
         read_only: Whether writes are refused.
-        options: More mount options, e.g. "size=64m" and "mode=1777" for tmpfs, "rslave" or "idmap" for a bind.
+        options: More mount options, e.g. "size=64m" and "mode=1777" for tmpfs; of a bind its propagation, "idmap", "bind"
+            to leave out what is mounted below its source, "writable" to let that be written although the bind is read-only.
+        subpath: volume, image: the path inside that is mounted.
+        no_copy: volume: whether an empty one stays empty, whatever the image has at the target.
+        driver, driver_options, labels: volume: what it is made with when it does not exist yet.
     """
 
     kind: str
@@ -27,6 +31,11 @@ class Mount(Value, frozen=True):
     source: str = ""
     read_only: bool = False
     options: tuple[str, ...] = ()
+    subpath: str = ""
+    no_copy: bool = False
+    driver: str = ""
+    driver_options: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
 
 
 class LogOptions(Value, frozen=True):
@@ -103,6 +112,7 @@ class ContainerSpec(Value, frozen=True):
         dns: Name servers; empty takes the host's.
         dns_options: Options of resolv.conf; empty takes the host's.
         extra_hosts: "NAME:ADDRESS" lines for /etc/hosts.
+        volumes_from: "CONTAINER[:ro|rw|z|Z]" whose volumes and binds it gets too.
         cap_add, cap_drop: Capability names with or without CAP_, or ALL.
         auto_remove: Whether the container is removed when it exits.
         stop_timeout: Seconds between the stop signal and KILL.
@@ -146,6 +156,7 @@ class ContainerSpec(Value, frozen=True):
     dns_options: tuple[str, ...] = ()
     extra_hosts: tuple[str, ...] = ()
     mounts: tuple[Mount, ...] = ()
+    volumes_from: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ class Network(Value, frozen=True):
 
     Attributes:
         id: 64 hex digits.
-        driver: "bridge", "macvlan", "host" or "null" (none).
+        driver: "bridge", "macvlan", "ipvlan", "host" or "null" (none).
         subnet: CIDR of the IPv4 addresses; empty when containers have none of their own.
         gateway: The bridge's own address, else empty.
         bridge: The interface on the host, else empty.

@@ -57,6 +57,9 @@ class Space(Value, frozen=True):
         return str(found)
 
 
+_SMALLER = (20, 24)
+
+
 def space_of(network: Network, version: int = 4) -> Space:
     """Return the addresses of a network that has some of this family."""
     is_old = version == 4
@@ -137,16 +140,17 @@ def private_pool(seed: str) -> str:
 
 
 def choose_subnet(pool: str, prefix_length: int, taken: tuple[str, ...]) -> str:
-    """Return the first subnet of a pool that overlaps no taken one.
+    """Return the first subnet of a pool that overlaps no taken one; a small one when no large one is left.
 
     Raises:
         Conflict: All are taken.
     """
     whole = ipaddress.ip_network(pool)
     others = [ipaddress.ip_network(subnet, strict=False) for subnet in taken]
-    for candidate in whole.subnets(new_prefix=prefix_length):
-        if not any(candidate.overlaps(other) for other in others if other.version == whole.version):
-            return str(candidate)
+    for length in (prefix_length, *(smaller for smaller in _SMALLER if smaller > prefix_length and whole.version == 4)):
+        for candidate in whole.subnets(new_prefix=length):
+            if not any(candidate.overlaps(other) for other in others if other.version == whole.version):
+                return str(candidate)
     raise Conflict(f"no subnet of {pool} is free")
 
 

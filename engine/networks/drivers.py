@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.errors import InvalidArgument, NotSupported
+from engine.errors import InvalidArgument, NotFound, NotSupported
 from engine.linux import rtnetlink
 from engine.model.network import Network
 
-DRIVERS = ("bridge", "macvlan")
+DRIVERS = ("bridge", "macvlan", "ipvlan")
+_MODES = {"macvlan": rtnetlink.MACVLAN_MODES, "ipvlan": rtnetlink.IPVLAN_MODES}
+_USUAL_MODES = {"macvlan": "bridge", "ipvlan": "l2"}
 _MTU = ("com.docker.network.driver.mtu", "mtu")
 _INTERFACES = Path("/sys/class/net")
 _IPV6 = Path("/proc/net/if_inet6")  # absent when the kernel was booted with ipv6.disable=1
@@ -27,10 +29,24 @@ def mtu_of(options: dict[str, str]) -> int:
 
 
 def parent_of(network: Network) -> dict[str, str]:
-    """Return what an endpoint needs to know of the interface that a macvlan network is on; nothing for a bridge."""
-    if network.driver != "macvlan":
+    """Return what an endpoint needs to know of the interface that its network is on; nothing for a bridge."""
+    if network.driver not in _MODES:
         return {}
-    return {"parent": network.options["parent"], "mode": network.options.get("macvlan_mode", "bridge")}
+    return {"parent": network.options["parent"], "mode": _mode_of(network), "kind": network.driver}
+
+
+def hardware_address(network: Network) -> str:
+    """Return the hardware address that all containers of a network have in common; empty when each has its own."""
+    if network.driver != "ipvlan":
+        return ""
+    try:
+        return _INTERFACES.joinpath(network.options["parent"], "address").read_text().strip()
+    except FileNotFoundError:
+        raise NotFound("interface", network.options["parent"]) from None
+
+
+def _mode_of(network: Network) -> str:
+    return network.options.get(f"{network.driver}_mode", _USUAL_MODES[network.driver])
 
 
 def check(network: Network, *, has_ipv6: bool = False) -> None:
@@ -46,14 +62,16 @@ def check(network: Network, *, has_ipv6: bool = False) -> None:
         raise NotSupported(f"network {network.name} cannot have IPv6: it is switched off in this kernel")
     if network.driver == "bridge":
         return
-    parent, mode = network.options.get("parent", ""), network.options.get("macvlan_mode", "bridge")
+    parent, mode = network.options.get("parent", ""), _mode_of(network)
     if not parent or "/" in parent or not _INTERFACES.joinpath(parent).exists():
         raise InvalidArgument(
             f"the host has no interface {parent!r} for network {network.name}: name it with -o parent="
         )
-    if mode not in rtnetlink.MACVLAN_MODES:
-        raise InvalidArgument(f"invalid macvlan mode {mode!r}: {', '.join(rtnetlink.MACVLAN_MODES)}")
+    if mode not in _MODES[network.driver]:
+        raise InvalidArgument(f"invalid {network.driver} mode {mode!r}: {', '.join(_MODES[network.driver])}")
     if not network.subnet:
         raise InvalidArgument(f"network {network.name} needs the subnet of {parent}: --subnet")
     if has_ipv6 and not network.subnet6:
         raise InvalidArgument(f"network {network.name} needs the IPv6 subnet of {parent}: --subnet")
+    if network.driver == "ipvlan" and not rtnetlink.has_ipvlan():
+        raise NotSupported(f"network {network.name} cannot be made: this kernel has no ipvlan", hint="use macvlan")

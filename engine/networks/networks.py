@@ -95,14 +95,14 @@ class NetworkStore:
 
         Args:
             name: Its name.
-            driver: "bridge", or "macvlan" on an interface of the host.
+            driver: "bridge", or "macvlan" or "ipvlan" on an interface of the host.
             subnet: CIDR; empty for one that is free.
             gateway: The host's address in it; empty for the first.
             ip_range: CIDR of the part from which containers get addresses.
             internal: Whether it has no way out.
             reserved: Addresses that no container gets, each with a name.
             labels: Labels.
-            options: As docker's --opt; com.docker.network.driver.mtu is known, and parent and macvlan_mode of a macvlan.
+            options: As docker's --opt; com.docker.network.driver.mtu is known, and parent, macvlan_mode and ipvlan_mode.
             ipv6: Whether containers have IPv6 addresses too; an IPv6 subnet says so as well.
             subnet6: CIDR of those; empty for one that is free.
             gateway6: The host's address in it; empty for the first.
@@ -189,6 +189,10 @@ class NetworkStore:
         wrong = next((alias for alias in attachment.aliases if not _ALIAS.fullmatch(alias)), None)
         if wrong is not None:
             raise InvalidArgument(f"invalid network alias {wrong!r}: letters, digits, _ . - only")
+        if attachment.mac and network.driver == "ipvlan":
+            raise InvalidArgument(
+                f"containers of network {network.name} share the MAC address of its parent: no {attachment.mac}"
+            )
         if attachment.mac and not _MAC.fullmatch(attachment.mac):
             raise InvalidArgument(
                 f"invalid MAC address {attachment.mac!r}: expected six pairs of hex digits, not multicast"
@@ -207,7 +211,7 @@ class NetworkStore:
         address = self._lease(addresses.space_of(network), attachment.address, container_id)
         endpoint = Endpoint(
             network=network.name, address=address, prefix_length=ipaddress.ip_network(network.subnet).prefixlen,
-            gateway="" if network.internal else network.gateway, mac=attachment.mac or addresses.mac_of(address),
+            gateway="" if network.internal else network.gateway, mac=attachment.mac or drivers.hardware_address(network) or addresses.mac_of(address),
             host_interface=f"t{self._mark[:2]}{os.urandom(4).hex()}" if network.bridge else "", interface=interface, aliases=attachment.aliases,
         )  # fmt: skip
         held: tuple[Path, ...] = (self._leases(network.name) / address,)

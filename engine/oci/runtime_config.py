@@ -35,7 +35,7 @@ class Bind(Value, frozen=True):
     """A directory or file of the host inside the container.
 
     Attributes:
-        options: More mount options, such as "rslave".
+        options: More mount options, such as "rslave"; "writable" leaves what is mounted below as it is.
         is_mapped: Whether owners are those that the container's user namespace sees as such.
     """
 
@@ -287,8 +287,11 @@ def _mount(target: str, kind: str, options: list[str], source: str = "") -> Docu
 
 
 def _bind(bind: Bind, place: Place) -> Document:
-    propagation = [] if set(bind.options) & set(_PROPAGATION) else ["rprivate"]
-    options = ["rbind", *propagation, *bind.options, *(["ro"] if bind.read_only else [])]
+    options = [] if "bind" in bind.options else ["rbind"]
+    options += [] if set(bind.options) & set(_PROPAGATION) else ["rprivate"]
+    options += [option for option in bind.options if option != "writable"]
+    if bind.read_only:
+        options += ["ro"] if {"bind", "writable"} & set(bind.options) else ["ro", "rro"]
     mount = _mount(bind.target, "bind", options, bind.source)
     if bind.is_mapped and place.uid_mappings:
         mount |= {"uidMappings": list(place.uid_mappings), "gidMappings": list(place.gid_mappings)}

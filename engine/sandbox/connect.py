@@ -20,6 +20,9 @@ ADD, DROP, ROUTE = "add", "drop", "route"
 
 def attach(endpoint: Document, pid: int) -> None:
     """Make an endpoint's interface in the network namespace of a process, on its bridge or on one of the host's."""
+    if endpoint.get("kind") == "ipvlan":
+        rtnetlink.attach_ipvlan(str(endpoint["parent"]), str(endpoint["mode"]), str(endpoint["interface"]), pid)
+        return
     if endpoint.get("parent"):
         rtnetlink.attach_macvlan(
             str(endpoint["parent"]), str(endpoint["mode"]), str(endpoint["interface"]), pid, str(endpoint["mac"])
@@ -52,13 +55,13 @@ def configure(endpoint: Document) -> None:
     _switch_off(interface, "accept_ra")  # any neighbour could send router advertisements (CVE-2020-13401)
     rtnetlink.configure(
         interface, str(endpoint["address"]), int(endpoint["prefix_length"]),
-        str(endpoint["gateway"]) if endpoint["routes"] else "",
+        _gateway(endpoint, "gateway") if endpoint["routes"] else "",
     )  # fmt: skip
     if endpoint.get("address6"):
         _switch_off(interface, "disable_ipv6")
         rtnetlink.configure6(
             interface, str(endpoint["address6"]), int(endpoint["prefix_length6"]),
-            str(endpoint["gateway6"]) if endpoint["routes6"] else "",
+            _gateway(endpoint, "gateway6") if endpoint["routes6"] else "",
         )  # fmt: skip
 
 
@@ -78,7 +81,13 @@ def _route(endpoint: Document) -> None:
     """Have the default routes that are an endpoint's by now lead through it."""
     for is_its, gateway in (("routes", "gateway"), ("routes6", "gateway6")):
         if endpoint.get(is_its) and endpoint.get(gateway):
-            rtnetlink.route_through(str(endpoint["interface"]), str(endpoint[gateway]))
+            rtnetlink.route_through(str(endpoint["interface"]), _gateway(endpoint, gateway))
+
+
+def _gateway(endpoint: Document, name: str) -> str:
+    """Return the gateway of a default route; an ipvlan interface of layer 3 has its packets routed by its parent."""
+    is_routed = str(endpoint.get("mode") or "").startswith("l3")
+    return {"gateway": "0.0.0.0", "gateway6": "::"}[name] if is_routed else str(endpoint[name])  # noqa: S104 - no gateway
 
 
 def _change(request: Document) -> None:

@@ -7,7 +7,7 @@ import os
 import socket
 import time
 
-from engine.linux import files
+from engine.linux import capabilities, files
 from engine.linux.cgroup import group as cgroups
 from engine.sandbox import protocol, security
 from engine.sandbox.enter import Entry
@@ -16,7 +16,7 @@ from engine.sandbox.streams import Streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
     Document = dict[str, Any]
 
@@ -27,11 +27,17 @@ class Exec:
     def __init__(self, request: Document, reply: socket.socket, session: socket.socket | None) -> None:
         self._request = request
         self._reply = reply
-        self._streams = Streams({"stdin": request.get("stdin"), "hangs_up": True, "log": {"driver": "none"}}, session)
+        self._asked: Document = request["asked"]
+        self._exec_id = os.urandom(16).hex()
+        settings = {"stdin": self._asked.get("interactive"), "hangs_up": True, "log": {"driver": "none"}}
+        self._streams = Streams(settings, session)
         self._pid = 0
 
     def run(self) -> None:
         """Start the command, reply, move its streams, report its end."""
+        user = self._asked.get("user") or self._request.get("user") or "root"
+        by: dict[str, str] = self._request.get("by") or {}
+        self._journal("exec_create", command=" ".join(self._asked["command"]), user=str(user), **by)
         try:
             self._start()
         except CannotStart as error:
@@ -52,7 +58,8 @@ class Exec:
     def _start(self) -> None:
         cgroup: Document = self._request["cgroup"]
         group = cgroups.Group.from_paths(int(cgroup["version"]), cgroup["paths"])
-        what: Document = {**self._request["process"], "terminal": bool(self._request.get("tty"))}
+        config: Document = json.loads(files.read_file(f"{self._request['bundle']}/config.json"))
+        what = process_of(config["process"], self._asked)
         entry = Entry(what, security.Security(what, {}, str(self._request.get("seccomp") or "")))
         streams = None if what["terminal"] else self._streams.make_pipes()
         try:
@@ -76,13 +83,56 @@ class Exec:
         entry = {
             "time": files.rfc3339(time.time_ns()), "type": "container", "action": action,
             "id": self._request["id"], "name": self._request["name"],
-            "attributes": {"execID": str(self._request["exec_id"]), **attributes},
+            "attributes": {"execID": self._exec_id, **attributes},
         }  # fmt: skip
         files.append_line(str(self._request["journal"]), json.dumps(entry).encode())
 
 
+def process_of(process: Document, asked: Document) -> Document:
+    """Return `process` of one more command: the container's, with what is asked for.
+
+    Args:
+        process: `process` of the container's config.
+        asked: The fields of engine.model.container.ExecSpec; those that are missing take the container's.
+    """
+    env = [*process["env"], *(asked.get("env") or [])]
+    has_tty = bool(asked.get("tty"))
+    if has_tty and not any(item.startswith("TERM=") for item in env):
+        env.append("TERM=xterm")
+    found = {**process, "terminal": has_tty, "args": list(asked["command"]), "env": env}
+    if asked.get("user") is not None:
+        found["user"] = {**process["user"], "username": asked["user"]}
+    if asked.get("workdir"):
+        found["cwd"] = asked["workdir"]
+    if asked.get("privileged"):
+        every = [f"CAP_{name}" for name in capabilities.available()]
+        sets = dict.fromkeys(("bounding", "effective", "permitted"), every)
+        found |= {"capabilities": {**process["capabilities"], **sets}, "noNewPrivileges": False}
+        if process.get("apparmorProfile"):
+            found["apparmorProfile"] = "unconfined"
+    return found
+
+
+def serve(session: socket.socket, text: bytes, container: Document) -> NoReturn:
+    """Be the process that runs a command for a monitor, which has just forked it and keeps what is its own.
+
+    Args:
+        session: The session; the answer comes on it too.
+        text: A JSON document: "asked" and "size".
+        container: What the monitor knows: id, name, pid, pid_start, cgroup, seccomp, bundle, journal.
+    """
+    try:
+        os.setsid()
+        os.closerange(3, session.fileno())
+        os.closerange(session.fileno() + 1, 1 << 20)  # the container's streams, log and sessions
+        session.setblocking(True)
+        Exec({**container, **json.loads(text)}, session.dup(), session).run()
+    finally:
+        os._exit(0)
+
+
 def main(request: Document, fds: list[int]) -> None:
-    """Run request["process"] in the container; fds are the reply socket and, unless detached, the session."""
+    """Run request["asked"] in the container; fds are the reply socket and, unless detached, the session."""
     reply = socket.socket(fileno=fds[0])
     session = socket.socket(fileno=fds[1]) if len(fds) > 1 else None
     Exec(request, reply, session).run()

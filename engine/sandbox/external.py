@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import struct
 import termios
 
@@ -50,18 +51,25 @@ class External:
         self._group = group
         running = os.path.dirname(str(settings["state"]))
         self._bundle, self._root = f"{running}/bundle", f"{running}/runtime"
+        self._places = f"{running}/volumes"
+        self._volumes: dict[str, str] = {}
         self._listener: socket.socket | None = None
         self._is_apart = False
         self.pid = 0
 
-    def spawn(self, streams: tuple[int, int, int] | None) -> External:
+    def spawn(self, streams: tuple[int, int, int] | None, volumes: dict[str, int]) -> External:
         """Have the runtime create the container; its command does not run yet.
+
+        Args:
+            streams: Its stdin, stdout and stderr; None with a terminal.
+            volumes: Detached mounts, by the source that stands for them in the config; they are used up.
 
         Raises:
             StartFailure: The runtime failed, with its last words.
             OSError: The root file system cannot be mounted.
         """
         self._mount_root()
+        self._mount_volumes(volumes)
         self._write_bundle()
         options = ["--bundle", ".", "--pid-file", "pid"]
         if self._config["process"].get("terminal"):
@@ -134,9 +142,9 @@ class External:
             self._call("delete", "--force", self._name)
         except (StartFailure, OSError):
             pass  # it does not know the container; its processes and cgroup go without it
-        if self._is_apart:
+        for place in (str(self._settings["rootfs"]), *self._volumes.values()) if self._is_apart else ():
             try:
-                syscalls.umount(str(self._settings["rootfs"]), syscalls.MNT_DETACH)
+                syscalls.umount(place, syscalls.MNT_DETACH)
             except OSError:
                 pass  # it was not mounted
         self.pid = 0
@@ -159,6 +167,19 @@ class External:
             os.close(place)
             os.close(tree)
 
+    def _mount_volumes(self, volumes: dict[str, int]) -> None:
+        """Give each volume a path, in our mount namespace, for the runtime to bind."""
+        os.makedirs(self._places, 0o700, exist_ok=True)
+        places_fd = inside.open_root(self._places)
+        for number, (source, tree) in enumerate(volumes.items()):
+            is_directory = stat.S_ISDIR(os.fstat(tree).st_mode)
+            place = inside.make_target(places_fd, str(number), is_directory=is_directory)
+            syscalls.move_mount(tree, place)
+            os.close(place)
+            os.close(tree)
+            self._volumes[source] = f"{self._places}/{number}"
+        os.close(places_fd)
+
     def _write_bundle(self) -> None:
         for path in (self._bundle, self._root):
             files.remove_tree(path)
@@ -170,7 +191,7 @@ class External:
             raise StartFailure(str(error), error.kind, error.number) from error
         finally:
             os.close(root_fd)
-        document = translated(self._config, user, self._group.inner_path)
+        document = translated(self._config, user, self._group.inner_path, self._volumes)
         files.write_atomic(f"{self._bundle}/config.json", json.dumps(document).encode())
 
     def _call(self, *words: str, streams: tuple[int, int, int] | None = None) -> None:
@@ -225,20 +246,26 @@ class External:
             os.waitpid(found.si_pid, 0)
 
 
-def translated(config: Document, user: tuple[int, int, list[int], str], cgroup: str) -> Document:
+def translated(
+    config: Document, user: tuple[int, int, list[int], str], cgroup: str, volumes: dict[str, str]
+) -> Document:
     """Return a config without what only our own sandbox understands.
 
     Args:
         config: Ours.
         user: uid, gid, supplementary gids and home, looked up inside.
         cgroup: The group's path below the mounts of the hierarchies.
+        volumes: Paths of volumes, by what stands for them in the config.
     """
     uid, gid, groups, home = user
     what: Document = config["process"]
     variables = process.environment(what, home)
     who = {"uid": uid, "gid": gid, **({"additionalGids": groups} if groups else {})}
     env = [f"{name}={value}" for name, value in variables.items()]
-    return {**config, "ociVersion": VERSION, "process": {**what, "user": who, "env": env},
+    mounts = [
+        {**mount, "source": volumes.get(str(mount.get("source")), mount.get("source"))} for mount in config["mounts"]
+    ]
+    return {**config, "ociVersion": VERSION, "mounts": mounts, "process": {**what, "user": who, "env": env},
         "linux": {**config["linux"], "cgroupsPath": cgroup}}  # fmt: skip
 
 

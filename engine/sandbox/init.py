@@ -55,7 +55,11 @@ class Prepared:
 
     def open_sources(self) -> None:
         """Open the sources of binds with the parent's rights."""
-        self.sources |= mounts.open_sources(self.config.get("mounts") or [], trees.SHARED_MEMORY)
+        self.sources |= mounts.open_sources(self.config.get("mounts") or [], self.sources)
+
+    def take_volumes(self, volumes: dict[str, int]) -> None:
+        """Take over the trees of volumes, by what stands for them in the config, with the owners that it wants."""
+        self.sources |= mounts.match_sources(self.config.get("mounts") or [], volumes)
 
     def open_memory(self, pid: int, start: int) -> None:
         """Open the /dev/shm of a container whose IPC namespace is joined."""

@@ -15,8 +15,9 @@ import time
 from engine.linux import files, procfs, rtnetlink
 from engine.linux.cgroup import aftermath
 from engine.linux.cgroup import group as cgroups
-from engine.sandbox import connect, protocol, spawn
+from engine.sandbox import connect, execute, protocol, spawn
 from engine.sandbox.external import External
+from engine.sandbox.follow import Follower
 from engine.sandbox.health import HealthChecks
 from engine.sandbox.ports import Ports
 from engine.sandbox.recorder import Recorder
@@ -24,6 +25,7 @@ from engine.sandbox.resolver import Resolver
 from engine.sandbox.restart import RestartPolicy
 from engine.sandbox.spawn import StartFailure
 from engine.sandbox.streams import Streams
+from engine.sandbox.volumes import Volumes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +57,10 @@ class Monitor:
         self._external = External(runtime, self._config, self._settings, self._group) if runtime else None
         self._resolver = Resolver(self._settings, self._streams)
         self._ports = Ports(self._settings, self._resolver)
+        self._volumes = Volumes(self._settings.get("volumes") or [])
         self._recorder = Recorder(self._settings, self._journal)
+        self._follower = Follower(self._settings, self._ports, self._record_ports)
+        self._streams.networks_changed = self._follower.answer
         self._pid = 0
         self._lasted = 0.0
         self._end = (0, False)  # exit code of the last run, and whether it was killed for lack of memory
@@ -72,7 +77,7 @@ class Monitor:
             self._end_failed_start(StartFailure(_sentence(error), number=error.errno or 0))
             return
         self._journal("start", **self._asked_by)
-        self._streams.listen(str(self._settings["attach"]))
+        self._streams.listen(str(self._settings["attach"]), self._run_command)
         self._answer({"ok": True, "pid": self._pid})
         self._live()
         while self._starts_again():
@@ -92,7 +97,10 @@ class Monitor:
         if self._checks:
             self._checks.begin(self._pid, self._group, self._streams)
         self._recorder.begin(self._group, self._pid)
-        status = self._streams.supervise(self._pid, self._recorder, *([self._checks] if self._checks else []))
+        self._follower.is_running = True
+        timers = (self._recorder, self._follower, *([self._checks] if self._checks else []))
+        status = self._streams.supervise(self._pid, *timers)
+        self._follower.is_running = False
         self._recorder.end()
         if self._checks:
             self._checks.end()
@@ -119,7 +127,7 @@ class Monitor:
         with files.FileLock(str(self._settings["lock"])):
             if not self._is_start_wanted():
                 return False
-            self._look_at_networks()
+            self._follower.look()
             self._policy.count += 1
             self._config["linux"]["resources"] = self._resources_now()
             self._streams.begin_again()
@@ -157,14 +165,6 @@ class Monitor:
         """Return whether somebody has asked for the end of the container."""
         return os.path.exists(str(self._settings["stopping"]))
 
-    def _look_at_networks(self) -> None:
-        """Take over what has been connected and disconnected since the start."""
-        try:
-            found: Document = json.loads(files.read_file(str(self._settings["networking"])))
-        except FileNotFoundError:
-            return
-        self._settings["network"]["endpoints"], self._settings["leases"] = found["endpoints"], found["leases"]
-
     def _drop_interfaces(self) -> None:
         """Delete the host's ends of the last run's interfaces, which the kernel may not have got to yet."""
         for endpoint in (self._settings.get("network") or {}).get("endpoints") or []:
@@ -181,13 +181,14 @@ class Monitor:
         self._group.create()
         if not self._external:
             self._group.apply(self._config["linux"].get("resources") or {})
+        volumes = self._volumes.open()
         has_terminal = bool(self._config["process"].get("terminal"))
         child_streams = None if has_terminal else self._streams.make_pipes()
         try:
             spawned = (
-                self._external.spawn(child_streams)
+                self._external.spawn(child_streams, volumes)
                 if self._external
-                else spawn.spawn(self._config, self._settings, self._group, child_streams)
+                else spawn.spawn(self._config, self._settings, self._group, child_streams, volumes)
             )
         finally:
             if child_streams:
@@ -200,6 +201,28 @@ class Monitor:
         self._record_running()
         self._ports.open()
         spawned.release()
+
+    def _run_command(self, session: socket.socket, text: bytes) -> None:
+        """Have a process of its own run one more command in the container, and reap it when it ends."""
+        try:
+            pid = -1 if not self._pid or self._external or self._group.is_frozen() else os.fork()
+        except OSError:  # the host has no room for one more process now
+            pid = -1
+        if pid < 0:
+            session.send(protocol.REFUSED)
+            return
+        if pid == 0:
+            bundle = os.path.dirname(str(self._settings["exit"]))
+            user = self._config["process"]["user"].get("username")
+            execute.serve(session, text, {**self._settings, **self._state, "bundle": bundle, "user": user})
+        pidfd = os.pidfd_open(pid)
+
+        def reap() -> None:
+            self._streams.unwatch(pidfd)
+            os.close(pidfd)
+            os.waitpid(pid, 0)
+
+        self._streams.watch(pidfd, reap)
 
     def _oci_state(self) -> Document:
         return {"ociVersion": self._config["ociVersion"], "id": self._settings["id"], "status": "created",
@@ -217,6 +240,9 @@ class Monitor:
             "resolver": self._resolver.redirect,
         }  # fmt: skip
         self._record(state)
+
+    def _record_ports(self) -> None:
+        self._record({**self._state, "ports": self._ports.published, "resolver": self._resolver.redirect})
 
     def _record(self, state: Document) -> None:
         self._state = state
@@ -286,13 +312,13 @@ class Monitor:
     def _leave_networks(self) -> None:
         try:
             self._ports.close()
-            self._look_at_networks()
-            for endpoint in (self._settings.get("network") or {}).get("endpoints") or []:
+            for endpoint in self._follower.look():
                 connect.detach(endpoint)
         except OSError as error:
             self._journal("error", message=_sentence(error))
 
     def _clean_up(self) -> None:
+        self._volumes.release()
         self._leave_networks()
         leases: list[str] = self._settings.get("leases") or []
         for path in [*leases, *(str(self._settings[name]) for name in ("attach", "stopping", "networking", "state"))]:
@@ -314,6 +340,8 @@ class Monitor:
         _unlink_if_ours(str(self._settings["name_link"]), str(self._settings["id"]))
         volumes: list[str] = self._settings.get("anonymous_volumes") or []
         for number, path in enumerate(volumes):
+            if os.path.exists(f"{path}/shared"):  # another container has it too
+                continue
             try:
                 os.rename(path, f"{trash}.{number}")
             except FileNotFoundError:

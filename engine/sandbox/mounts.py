@@ -92,25 +92,42 @@ def _attach(fds: list[int], target: str) -> None:
             os.close(place)
 
 
-def open_sources(mounts: list[Document], without: str = "") -> dict[int, int]:
+def open_sources(mounts: list[Document], made: dict[int, int] | None = None) -> dict[int, int]:
     """Open the sources of binds as detached trees: mount's index → fd; for a child that may not reach the paths.
 
     Args:
         mounts: `mounts` of the config.
-        without: A source that stands for a tree made elsewhere.
+        made: Trees that have been made elsewhere.
     """
     found: dict[int, int] = {}
     for index, mount in enumerate(mounts):
-        if without and mount.get("source") == without:
+        if index in (made or ()):
             continue
         options = MountOptions(mount.get("options") or (), str(mount.get("type") or ""))
         if options.is_bind and not options.is_remount:
             try:
                 tree = found[index] = _open_source(str(mount.get("source")), options.is_recursive)
                 if mount.get("uidMappings"):  # only who owns the file system may map its owners
-                    _map_owners(tree, mount, recursive=options.idmap == "ridmap")
+                    map_owners(tree, mount, recursive=options.idmap == "ridmap")
             except OSError as error:
                 raise MountError(error, str(mount["destination"])) from error
+    return found
+
+
+def match_sources(mounts: list[Document], trees: dict[str, int]) -> dict[int, int]:
+    """Return trees by the index of the mount whose source they are, with the owners that it wants.
+
+    Raises:
+        MountError: The file system cannot map owners.
+    """
+    found = {index: trees[mount["source"]] for index, mount in enumerate(mounts) if mount.get("source") in trees}
+    for index, tree in found.items():
+        if mounts[index].get("uidMappings"):
+            try:
+                map_owners(tree, mounts[index], recursive=False)
+            except OSError as error:
+                text = "its file system cannot map owners for a user namespace"
+                raise MountError(OSError(error.errno, text), str(mounts[index]["destination"])) from error
     return found
 
 
@@ -219,7 +236,7 @@ def _bind(root_fd: int, source: str, target: str, options: MountOptions, source_
     try:
         is_directory = stat.S_ISDIR(os.fstat(tree).st_mode)
         if options.idmap or (mount.get("uidMappings") and source_fd < 0):
-            _map_owners(tree, mount, recursive=options.idmap == "ridmap")
+            map_owners(tree, mount, recursive=options.idmap == "ridmap")
         _adjust(tree, options.set, options.clear, recursive=False)
         _adjust(tree, options.set_below, options.clear_below, recursive=True)
         for change in options.propagation:
@@ -235,7 +252,8 @@ def _bind(root_fd: int, source: str, target: str, options: MountOptions, source_
         os.close(tree)
 
 
-def _map_owners(tree: int, mount: Document, *, recursive: bool) -> None:
+def map_owners(tree: int, mount: Document, *, recursive: bool) -> None:
+    """Give a detached tree the owners that a mount's maps say, or else those of our own user namespace."""
     from engine.sandbox import identity
 
     uids, gids = mount.get("uidMappings") or [], mount.get("gidMappings") or []

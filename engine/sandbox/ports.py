@@ -41,8 +41,7 @@ class Ports:
         self._wanted: list[Document] = network.get("ports") or []
         self._table = str(network.get("table") or "")
         self._lock = str(network.get("lock") or "")
-        first: Document = network["endpoints"][0] if self._wanted else {}
-        self._address, self._address6 = str(first.get("address") or ""), str(first.get("address6") or "")
+        self._address, self._address6 = _addresses_for_ports(network.get("endpoints") or [])
         self._running = os.path.dirname(str(settings["state"]))
         self._resolver = resolver
         self._held: list[int] = []
@@ -55,7 +54,7 @@ class Ports:
         Raises:
             OSError: With a sentence that names the port, and who has it.
         """
-        if self._held or not self._wanted:
+        if self._held or not self._wanted or not self._address:
             return
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         is_many = len(self._wanted) > _FEW
@@ -181,6 +180,41 @@ class Ports:
             nfnetlink.delete(self._table, [element for element in found if element in wanted])
         self._is_open = False
 
+    def follow(self, endpoints: list[Document], *, is_running: bool) -> bool:
+        """Have the ports lead to the endpoint that is to have them by now; return whether something changed.
+
+        Without such an endpoint they are given back to the host. No queries are led from an address that has gone.
+
+        Args:
+            endpoints: Those that the container has.
+            is_running: Whether they lead there at once, or when they are opened.
+
+        Raises:
+            OSError: One cannot be had; then all are given back.
+        """
+        addresses = _addresses_for_ports(endpoints) if self._wanted else ("", "")
+        asks = self._resolver.redirect
+        has_asker = not asks or asks[0] in [endpoint["address"] for endpoint in endpoints]
+        before = self._address, self._address6
+        if addresses == before and has_asker:
+            return False
+        self.close()
+        self._resolver.redirect = asks if has_asker else None
+        self._address, self._address6 = addresses
+        try:
+            if [*map(bool, addresses)] != [*map(bool, before)]:  # what is held depends on the families
+                self.release()
+            for port in self.published:
+                port["address"] = self._address6 if ":" in port["host_ip"] else self._address
+            self.hold()
+            if is_running:
+                self.open()
+        except OSError:
+            self._address = self._address6 = ""
+            self.release()
+            raise
+        return True
+
     def release(self) -> None:
         """Give the ports back to the host."""
         for fd in self._held:
@@ -190,6 +224,12 @@ class Ports:
 
     def _elements(self) -> list[nfnetlink.Element]:
         return elements_of(self.published, self._resolver.redirect)
+
+
+def _addresses_for_ports(endpoints: list[Document]) -> tuple[str, str]:
+    """Return the IPv4 and the IPv6 address of the endpoint that ports lead to."""
+    lead: Document = next((endpoint for endpoint in endpoints if endpoint.get("reflects")), {})
+    return str(lead.get("address") or ""), str(lead.get("address6") or "")
 
 
 def elements_of(published: list[Document], redirect: list[Any] | None) -> list[nfnetlink.Element]:

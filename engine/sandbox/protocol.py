@@ -4,7 +4,11 @@ A session is a SOCK_SEQPACKET socket. Each datagram is one frame whose first byt
 
     client → monitor   I data   stdin          E        end of stdin
                        R !HH    rows, columns  S !B     signal (exec only)
+                       N        the container's networks have changed
+                       C JSON   run one more command: the session becomes that command's, after a JSON answer, or
+                                closes after "{}" because the engine has to be asked
     monitor → client   O data   stdout or tty  X data   stderr
+                       N JSON   "error": a sentence, or empty: the published ports have followed
                        Z !iB    exit code, 1 when killed for lack of memory; then the socket closes
 """
 
@@ -15,8 +19,10 @@ import os
 import socket
 import struct
 
-STDIN, STDIN_CLOSED, RESIZE, SIGNAL = b"I", b"E", b"R", b"S"
+STDIN, STDIN_CLOSED, RESIZE, SIGNAL, COMMAND = b"I", b"E", b"R", b"S", b"C"
+REFUSED = b"{}"
 STDOUT, STDERR, ENDED = b"O", b"X", b"Z"
+NETWORKS = b"N"
 LARGEST_PAYLOAD = 32 << 10
 LARGEST_FRAME = LARGEST_PAYLOAD + 1
 _LARGEST_MESSAGE = 128 << 10

@@ -175,7 +175,10 @@ def _set_oom_score(pid: int, score: int) -> bool:
     return True
 
 
-def spawn(config: Document, settings: Document, group: Group, streams: tuple[int, int, int] | None) -> Spawned:
+def spawn(
+    config: Document, settings: Document, group: Group, streams: tuple[int, int, int] | None,
+    volumes: dict[str, int] | None = None,
+) -> Spawned:  # fmt: skip
     """Bear the container's first process and start building around it.
 
     Args:
@@ -185,6 +188,7 @@ def spawn(config: Document, settings: Document, group: Group, streams: tuple[int
             namespaces are joined), "memory_of" (one of them).
         group: The container's cgroup, made and limited.
         streams: The child's stdin, stdout and stderr; None with a terminal.
+        volumes: Detached mounts, by the source that stands for them in the config; they are used up.
 
     Raises:
         OSError: A namespace or path cannot be opened, or the kernel refuses to make one.
@@ -200,6 +204,7 @@ def spawn(config: Document, settings: Document, group: Group, streams: tuple[int
         init.run(prepared, group, streams, theirs, last_capability)
 
     try:
+        prepared.take_volumes(volumes or {})
         if settings.get("memory_of"):
             prepared.open_memory(*settings["memory_of"])
         if namespaces.has_user or trees.needs_program(settings):

@@ -70,7 +70,11 @@ class Client:
 
 
 class Streams:
-    """Moves bytes until the first process has ended and everything it wrote is read."""
+    """Moves bytes until the first process has ended and everything it wrote is read.
+
+    Attributes:
+        networks_changed: Called when somebody says so; returns the answer.
+    """
 
     def __init__(self, settings: Document, session: socket.socket | None) -> None:
         log: Document = settings.get("log") or {}
@@ -85,7 +89,9 @@ class Streams:
         self._listener: socket.socket | None = None
         self._clients: dict[int, Client] = {}
         self._others: dict[int, Callable[[], None]] = {}
+        self._run_command: Callable[[socket.socket, bytes], None] | None = None
         self._poll = select.poll()
+        self.networks_changed: Callable[[], bytes] | None = None
         if session is not None:
             self._add_client(session, is_first=True)
 
@@ -120,8 +126,14 @@ class Streams:
         self._outputs[master] = "stdout"
         self._poll.register(master, select.POLLIN)
 
-    def listen(self, path: str) -> None:
-        """Let sessions attach at a socket that only root can reach."""
+    def listen(self, path: str, run_command: Callable[[socket.socket, bytes], None]) -> None:
+        """Let sessions attach at a socket that only root can reach.
+
+        Args:
+            path: The socket.
+            run_command: Is given the session and the JSON text of a command to run beside the container's own.
+        """
+        self._run_command = run_command
         self._listener = socket.socket(
             socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
         )
@@ -284,15 +296,19 @@ class Streams:
             return
         except OSError:
             frame = b""
-        if not frame:
+        kind = frame[:1]
+        if kind == protocol.COMMAND and self._run_command and not client.is_first:
+            self._run_command(client.channel, frame[1:])
+        if kind in (b"", protocol.COMMAND):
             self._drop(client)
             return
-        kind = frame[:1]
         if kind == protocol.STDIN and self._stdin >= 0 and self._wants_stdin and not self._stdin_closing:
             self._stdin_waiting += frame[1:]
             self._write_stdin()
         elif kind == protocol.STDIN_CLOSED and self._terminal < 0:
             self._close_stdin()
+        elif kind == protocol.NETWORKS and self.networks_changed:
+            client.send(protocol.NETWORKS + self.networks_changed())
         elif kind == protocol.RESIZE and self._terminal >= 0:
             rows, columns = protocol.parse_resize(frame)
             if rows and columns:

@@ -9,6 +9,7 @@ import errno
 import os
 import signal
 import socket
+import time
 
 from engine.linux import capabilities, inside, procfs, syscalls
 from engine.sandbox import identity, protocol
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     Document = dict[str, Any]
 
 SHARED_MEMORY = "container:/dev/shm"
+_DIES_WITHIN = 2.0
 _CLONE_EMPTY = syscalls.OPEN_TREE_CLONE | syscalls.AT_EMPTY_PATH
 
 
@@ -48,9 +50,9 @@ def mapped_root(settings: Document, uids: list[Document], gids: list[Document]) 
     userns = identity.user_namespace(uids, gids) if is_shifted else -1
     try:
         if needs_program(settings):
-            return _made_by_child(lambda: _served_overlay(overlay, uids, gids))
+            return made_by_child(lambda: _served_overlay(overlay, uids, gids))
         if overlay:
-            return _made_by_child(lambda: _overlay(rootfs, overlay, userns, uids, gids))
+            return made_by_child(lambda: _overlay(rootfs, overlay, userns, uids, gids))
         tree = syscalls.open_tree(syscalls.AT_FDCWD, rootfs, syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE)
         if is_shifted:
             syscalls.mount_setattr(tree, userns_fd=userns, propagation=syscalls.MS_PRIVATE)
@@ -135,14 +137,24 @@ def memory_of(pid: int, start: int) -> int:
     try:
         pidfd = procfs.open_process(pid, start)
         try:
-            return _made_by_child(make)
+            return made_by_child(make)
         finally:
             os.close(pidfd)
     except OSError as error:
         raise MountError(error, "/dev/shm of the other container") from error
 
 
-def _made_by_child(make: Callable[[], int]) -> int:
+def made_by_child(make: Callable[[], int], seconds: float = 0.0) -> int:
+    """Return the descriptor that a function makes in a child of ours.
+
+    Args:
+        make: It may leave the namespaces of this process.
+        seconds: How long it may take; 0 is for ever.
+
+    Raises:
+        TimeoutError: It takes longer; the child is killed.
+        OSError: It failed.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     pid = os.fork()
     if pid == 0:
@@ -151,14 +163,27 @@ def _made_by_child(make: Callable[[], int]) -> int:
             syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
             protocol.send_message(theirs, b"ok", [make()])
         except OSError as error:
-            theirs.send(str(error.errno or errno.EIO).encode())
+            theirs.send(f"{error.errno or errno.EIO} {error.strerror or error}".encode())
         finally:
             os._exit(0)
     theirs.close()
     with ours:
-        data, fds = protocol.receive_message(ours)
+        ours.settimeout(seconds or None)
+        try:
+            data, fds = protocol.receive_message(ours)
+        except TimeoutError:
+            os.kill(pid, signal.SIGKILL)
+            _reap_soon(pid)
+            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
     os.waitpid(pid, 0)
     if not fds:
-        number = int(data) if data.isdigit() else errno.EIO
-        raise OSError(number, os.strerror(number))
+        number, _, text = data.decode(errors="replace").partition(" ")
+        raise OSError(int(number or errno.EIO), text or os.strerror(errno.EIO))
     return fds[0]
+
+
+def _reap_soon(pid: int) -> None:
+    """Reap a child that was killed, unless the server for which it waits keeps it from dying."""
+    deadline = time.monotonic() + _DIES_WITHIN
+    while not os.waitpid(pid, os.WNOHANG)[0] and time.monotonic() < deadline:
+        time.sleep(0.01)

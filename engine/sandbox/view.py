@@ -15,7 +15,8 @@ import socket
 from engine.linux import inside, procfs, syscalls
 from engine.linux.cgroup.group import Group
 from engine.sandbox import protocol, trees
-from engine.sandbox.mounts import MountError, mount_all, mount_overlay
+from engine.sandbox.mounts import MountError, match_sources, mount_all, mount_overlay
+from engine.sandbox.volumes import Volumes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ def view(request: Document, fds: list[int]) -> None:
 
     Args:
         request: "pid" and "pid_start" of a running container, and "alone" for its root file system without what is
-            mounted on it; or "root" of another one, in the storage driver's words, with "mounts" as in an OCI config
-            and "read_only" for the root file system; or "lower", the layers of an image. The latter two are mounted
+            mounted on it; or "root" of another one, in the storage driver's words, with "mounts" as in an OCI config,
+            "volumes" for those of them that stand for volumes, and "read_only" for the root file system; or "lower", the layers of an image. The latter two are mounted
             on "place".
         fds: The reply socket.
     """
@@ -81,7 +82,8 @@ def _mount(request: Document) -> int:
         syscalls.mount("tmpfs", place, "tmpfs", syscalls.MS_RDONLY)
         mount_overlay(place, [*request["lower"], place], "", "")
     root_fd = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    mount_all(root_fd, request.get("mounts") or [], None)
+    mounts = request.get("mounts") or []
+    mount_all(root_fd, mounts, None, match_sources(mounts, Volumes(request.get("volumes") or []).open()))
     if request.get("read_only"):
         syscalls.mount_setattr(root_fd, attr_set=syscalls.MOUNT_ATTR_RDONLY)
     syscalls.mount_setattr(root_fd, propagation=syscalls.MS_PRIVATE, recursive=True)

@@ -90,7 +90,7 @@ class Paths:
         """Remove what does not survive a reboot, when there was one."""
         if self.boot.exists() and self.boot.read_text() == boot:
             return
-        for name in ("containers", "rules", "names"):
+        for name in ("containers", "rules", "names", "volumes"):
             files.remove_tree(self.run / name)
         for lease in self.root.glob("networks/*/leases/*"):
             lease.unlink(missing_ok=True)
@@ -186,6 +186,10 @@ class Paths:
     def volumes(self) -> Path:
         """Volumes."""
         return self.root / "volumes"
+
+    def mounted_volume(self, name: str) -> Path:
+        """What monitors note of a volume that they have mounted."""
+        return self.run / "volumes" / name
 
     @property
     def advisories(self) -> Path:

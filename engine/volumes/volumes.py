@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
-import shutil
-import stat
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from engine.errors import Conflict, InvalidArgument, NotFound
+from engine.errors import Conflict, InvalidArgument, NotFound, StoreError
 from engine.linux import files, inside
 from engine.model.volume import Volume
 from engine.store import records
 from engine.store.journal import Journal
 from engine.store.paths import Paths, find
+from engine.volumes.drivers.drivers import driver_of
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,127}")
-_OPAQUE = "trusted.overlay.opaque"
 
 
 class VolumeStore:
@@ -79,12 +75,23 @@ class VolumeStore:
                     continue
         return total
 
-    def create(self, name: str = "", *, labels: dict[str, str] | None = None) -> Volume:
+    def create(
+        self, name: str = "", *, labels: dict[str, str] | None = None, driver: str = "",
+        options: dict[str, str] | None = None,
+    ) -> Volume:  # fmt: skip
         """Make a volume, or return the one that has the name already; an empty name makes an anonymous one.
 
+        Args:
+            name: Its name.
+            labels: Its labels.
+            driver: What keeps its files; empty for "local".
+            options: What the driver is told.
+
         Raises:
-            InvalidArgument: The name is malformed.
+            InvalidArgument: The name is malformed, there is no such driver, or it does not take the options.
+            Conflict: There is one of that name with another driver.
         """
+        driver_of(driver or "local").check(options or {})
         self._paths.prepare()
         anonymous = not name
         name = name or os.urandom(32).hex()
@@ -95,11 +102,12 @@ class VolumeStore:
         target = self._paths.volumes / name
         with files.FileLock(self._paths.lock("volumes")):
             if target.joinpath("volume.json").exists():
-                return self.get(name)
+                return _with_driver(self.get(name), driver)
             files.remove_tree(target)
             target.mkdir(mode=0o700)
             target.joinpath("data").mkdir(mode=0o755)
-            volume = Volume(name, "local", str(target / "data"), datetime.now(UTC), anonymous, labels or {})
+            volume = Volume(name, driver or "local", str(target / "data"), datetime.now(UTC), anonymous,
+                labels or {}, options or {})  # fmt: skip
             records.save(target / "volume.json", volume)
         self._journal.append("volume", "create", name, name)
         return volume
@@ -120,6 +128,7 @@ class VolumeStore:
         if volume.used_by:
             raise Conflict(f"volume {name} is used by container {volume.used_by[0][:12]}")
         self._paths.discard(self._paths.volumes / name)
+        files.remove_tree(self._paths.mounted_volume(name))
         self._journal.append("volume", "destroy", name, name)
 
     def prune(self) -> tuple[str, ...]:
@@ -129,122 +138,44 @@ class VolumeStore:
             self.remove(name, force=True)
         return gone
 
-    def copy_up(self, name: str, lower_directories: tuple[Path, ...], target: str) -> None:
+    def share(self, name: str) -> None:
+        """Keep an anonymous volume from going with the container that it was made for, since another has it too."""
+        self._paths.volumes.joinpath(name, "shared").touch(mode=0o600)
+
+    @staticmethod
+    def is_empty(directory: str) -> bool:
+        """Return whether a directory is there and has nothing in it."""
+        try:
+            with os.scandir(directory) as entries:
+                return next(entries, None) is None
+        except OSError:
+            return False
+
+    @staticmethod
+    def copy_up(name: str, directory: str, image_fd: int, target: str) -> None:
         """Fill an empty volume with what the image has at its mount point, the first time it is used.
 
         Args:
             name: The volume.
-            lower_directories: The image's layers, top first.
+            directory: Where its files are.
+            image_fd: The image's root.
             target: The path inside the image.
+
+        Raises:
+            StoreError: Something cannot be copied.
         """
-        data = Path(self.get(name).mountpoint)
-        if any(data.iterdir()):
-            return
-        _copy_layers(lower_directories, target, data)
-        _remove_whiteouts(data)
-
-
-def _copy_layers(lower_directories: tuple[Path, ...], target: str, data: Path) -> None:
-    """Copy from the top layer down, until one hides those below it."""
-    for layer in lower_directories:
-        root = inside.open_root(layer)
+        data = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            source = inside.open_inside(root, target, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError:
-            continue
-        finally:
-            os.close(root)
-        try:
-            destination = os.open(data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                _copy_directory(source, destination)
-            finally:
-                os.close(destination)
-            if _is_opaque(source):
-                return
-        finally:
-            os.close(source)
-
-
-def _remove_whiteouts(data: Path) -> None:
-    """Remove the marks that kept lower layers' files hidden while copying."""
-    for _, _, names, fd in os.fwalk(data):  # by fd: a container that has the volume may move its directories meanwhile
-        for name in names:
-            try:
-                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-                if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
-                    os.unlink(name, dir_fd=fd)
-            except FileNotFoundError:
-                continue
-
-
-def _is_opaque(fd: int) -> bool:
-    try:
-        return os.getxattr(fd, _OPAQUE) == b"y"
-    except OSError:
-        return False
-
-
-def _copy_directory(source: int, destination: int) -> None:
-    """Copy what the destination does not have yet; upper layers come first, so they win."""
-    with os.scandir(source) as entries:
-        names = [entry.name for entry in entries]
-    present = set(os.listdir(destination))
-    for name in names:
-        status = os.stat(name, dir_fd=source, follow_symlinks=False)
-        if stat.S_ISDIR(status.st_mode):
-            _copy_subdirectory(source, destination, name, status, is_new=name not in present)
-        elif name not in present:
-            _copy_entry(source, destination, name, status)
-    _copy_attributes(source, destination)
-
-
-def _copy_subdirectory(source: int, destination: int, name: str, status: os.stat_result, *, is_new: bool) -> None:
-    if is_new:
-        os.mkdir(name, 0o700, dir_fd=destination)
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        inner_destination = os.open(name, flags, dir_fd=destination)
-    except NotADirectoryError:
-        return  # an upper layer has something else there
-    inner_source = os.open(name, flags, dir_fd=source)
-    try:
-        _copy_directory(inner_source, inner_destination)
-        if is_new:
-            os.utime(inner_destination, ns=(status.st_atime_ns, status.st_mtime_ns))
-    finally:
-        os.close(inner_source)
-        os.close(inner_destination)
-
-
-def _copy_entry(source: int, destination: int, name: str, status: os.stat_result) -> None:
-    if stat.S_ISLNK(status.st_mode):
-        os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=destination)
-    elif stat.S_ISREG(status.st_mode):
-        reading = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
-        writing = os.open(
-            name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=destination
-        )
-        with os.fdopen(reading, "rb") as from_file, os.fdopen(writing, "wb") as to_file:
-            shutil.copyfileobj(from_file, to_file, 1 << 20)
-            to_file.flush()
-            _copy_attributes(from_file.fileno(), to_file.fileno())
-            os.utime(to_file.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
-        return
-    else:
-        os.mknod(name, status.st_mode, status.st_rdev, dir_fd=destination)
-    os.chown(name, status.st_uid, status.st_gid, dir_fd=destination, follow_symlinks=False)
-
-
-def _copy_attributes(source: int, destination: int) -> None:
-    status = os.fstat(source)
-    os.fchown(destination, status.st_uid, status.st_gid)
-    os.fchmod(destination, stat.S_IMODE(status.st_mode))
-    for name in os.listxattr(source):
-        if name.startswith("trusted.overlay."):
-            continue
-        try:
-            os.setxattr(destination, name, os.getxattr(source, name))
+            inside.copy_up(image_fd, target, data)
         except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EPERM):
-                raise
+            raise StoreError(
+                f"the volume {name} cannot be filled from {target} of the image: {error.strerror}"
+            ) from error
+        finally:
+            os.close(data)
+
+
+def _with_driver(volume: Volume, driver: str) -> Volume:
+    if driver not in ("", volume.driver):
+        raise Conflict(f"the volume {volume.name} exists, with the driver {volume.driver}")
+    return volume

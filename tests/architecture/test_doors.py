@@ -40,6 +40,7 @@ TAKE_PATHS = {
     "engine/sandbox/runtime/start.py:*": "the bundle, the runtime's own state and the interpreter, all on the host",
     "engine/sandbox/runtime/state.py:*": "the bundle, the runtime's own state and the interpreter, all on the host",
     "engine/sandbox/sealed.py:read_only_view": "the host's interpreter",
+    "engine/sandbox/volumes.py:*": "the volume's volatile directory, and devices and directories of the host that its driver names; what is in a volume comes by descriptor",
     "engine/sandbox/trees.py:*": "the root file system's own directory, and what engine.linux.inside opened",
     "engine/sandbox/devices.py:_bind_device": "a device of the host, named by the user and checked by its number",
     "engine/sandbox/devices.py:_host_path": "the host's /sys, before the root is entered",
@@ -63,6 +64,7 @@ TAKE_PATHS = {
     "engine/sandbox/monitor.py:*": "the bundle: records, locks and sockets of the state root",
     "engine/sandbox/connect.py:_change": "namespaces in the host's /proc",
     "engine/sandbox/connect.py:_switch_off": "the host's /proc, before the root is entered",
+    "engine/sandbox/follow.py:_stamp": "a record of the state root",
     "engine/sandbox/resolver.py:*": "the names of the state root",
     "engine/sandbox/ports.py:*": "the records of the state root, and the null device on the host",
     "engine/sandbox/logfile.py:*": "the log beside the record",
@@ -74,8 +76,7 @@ TAKE_PATHS = {
     "engine/store/drivers/merge.py:open_all": "layer and container directories, named by the engine",
     "engine/volumes/volumes.py:size": "the volume's own directory; what is below comes by descriptor",
     "engine/volumes/volumes.py:copy_up": "the volume's own directory; what is below comes by descriptor",
-    "engine/volumes/volumes.py:_copy_layers": "the volume's own directory; what is below comes by descriptor",
-    "engine/volumes/volumes.py:_remove_whiteouts": "the volume's own directory; what is below comes by descriptor",
+    "engine/volumes/volumes.py:is_empty": "the volume's own directory",
 }  # fmt: skip
 _DESCRIPTORS = {"fd", "source", "destination", "parent", "tree", "directory_fd"}
 _CALLS = set(
@@ -84,6 +85,8 @@ utime readlink listdir scandir walk fwalk setxattr getxattr listxattr removexatt
 execve execv exists isdir isfile islink getsize realpath""".split()
 )
 _MOUNTS = {"syscalls.mount": 1, "syscalls.umount": 0, "syscalls.open_tree": 0, "syscalls.pivot_root": 0}
+HEAVY_ON_EXEC = {"dataclasses", "typing", "inspect", "pathlib", "subprocess", "shutil", "msgspec", "threading", "tempfile",
+    "engine.model", "engine.store.records", "engine.store.journal", "engine.store.paths", "engine.containers.containers", "engine.containers.launch"}  # fmt: skip
 HEAVY_ON_COMMAND_LINE = {"asyncio", "textual", "rich", "plotext", "psutil", "pyroute2", "urllib3"}
 
 
@@ -192,6 +195,29 @@ def test_the_front_door_opens_without_heavy_libraries() -> None:
 
 def test_the_command_line_starts_without_the_console() -> None:
     assert modules_after("import tuicon.__main__, tuicon.cli") & HEAVY_ON_COMMAND_LINE == set()
+
+
+def test_a_command_in_a_container_needs_no_records_and_no_heavy_libraries() -> None:
+    words = ["exec", "-i", "box", "true"]
+    parsed = f"import tuicon.__main__; from tuicon.cli import parser; parser.build({words}).parse_args({words})"
+    found = modules_after(
+        f"{parsed}; import engine.api, tuicon.cli.main, tuicon.cli.containers, engine.containers.express"
+    )
+    assert found & HEAVY_ON_EXEC == set()
+
+
+@pytest.mark.parametrize("verb", ["run", "ps", "stop", "logs", "update"])
+def test_the_parser_loads_only_the_flags_of_the_verb(verb: str) -> None:
+    found = modules_after(f"from tuicon.cli import parser; parser.build(['{verb}'])")
+    flags = {name.removeprefix("tuicon.cli.") for name in found if name.endswith("_flags")}
+    assert flags <= {"run": {"network_flags", "registry_flags"}, "update": {"tuning_flags"}}.get(verb, set())
+
+
+def test_no_command_defines_a_dataclass() -> None:
+    """Records are engine.model.value.Value; forty dataclasses take longer than a container's start."""
+    path = "engine.containers.lifecycle, engine.containers.create, engine.images.images, tuicon.cli.listing"
+    found = modules_after(f"import {path}")
+    assert "dataclasses" not in found
 
 
 def calls_by_path(path: Path) -> Iterator[str]:

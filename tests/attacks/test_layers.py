@@ -6,7 +6,6 @@ import contextlib
 import gzip
 import io
 import os
-import stat
 import tarfile
 from pathlib import Path
 
@@ -17,8 +16,8 @@ from engine.errors import EngineError, ImageError
 from engine.images import demo
 from engine.images.compression import Decompressed
 from engine.images.unpack import UnpackLimits, unpack
+from engine.linux import files, inside
 from engine.model.container import Mount
-from engine.volumes import volumes
 from tests.attacks.world import attacker, entry, executed, finish, hostile_image, spec, tar_of
 from tests.kernel.test_images import docker_archive
 from tests.kernel.test_lifecycle import output, until
@@ -201,13 +200,14 @@ def test_a_tree_that_a_container_made_endlessly_deep_is_removed(engine: Engine) 
     assert list(engine.root.joinpath("trash").iterdir()) == []
 
 
-# While an empty volume is filled from the image, its directories become links to the host's.
+# While a volume is filled from the image, its directories become links to the host's.
 _RACE = """
-os.makedirs("/vol/d", exist_ok=True)
-open("/vol/d/victim", "w").close()
-os.symlink(sys.argv[1], "/vol/l")
 print("racing", flush=True)
 while not os.path.exists("/vol/stop"):
+    try:
+        os.symlink(sys.argv[1], "/vol/l")
+    except OSError:
+        pass
     libc.renameat2(-100, b"/vol/d", -100, b"/vol/l", 2)
 """
 
@@ -228,15 +228,24 @@ def test_filling_a_volume_follows_no_link(engine: Engine, root: Path) -> None:
     assert host.look() == host.before
 
 
-def test_whiteouts_are_not_removed_through_a_link_that_a_container_exchanges(engine: Engine, root: Path) -> None:
+def test_filling_a_volume_follows_no_link_that_a_container_puts_into_it_meanwhile(engine: Engine, root: Path) -> None:
     host = Host(root)
-    os.mknod(host.path / "full" / "victim", stat.S_IFCHR, 0)
+    source = root / "source"
+    source.joinpath("d/e").mkdir(parents=True)
+    source.joinpath("d/secret").write_text("overwritten")
     before = host.look()
-    racer = engine.containers.run(attacker(_RACE, str(host.path / "full"), mounts=(Mount("volume", "/vol", "raced"),)))
+    racer = engine.containers.run(attacker(_RACE, str(host.path), mounts=(Mount("volume", "/vol", "raced"),)))
     until(lambda: "racing" in output(engine, racer.id))
+    fds = [os.open(path, os.O_RDONLY) for path in (source, engine.volumes.get("raced").mountpoint)]
     for _ in range(300):
-        volumes._remove_whiteouts(Path(engine.volumes.get("raced").mountpoint))
+        with contextlib.suppress(OSError):
+            inside.copy_tree(*fds)
+        for name in ("d", "l"):
+            with contextlib.suppress(OSError):  # it becomes a link and a directory in turns
+                files.remove_tree(Path(engine.volumes.get("raced").mountpoint, name))
     assert host.look() == before
     executed(engine, racer.id, "touch", "/vol/stop")
+    for fd in fds:
+        os.close(fd)
     with pytest.raises(EngineError):
         engine.volumes.remove("raced")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import subprocess
 from dataclasses import replace
 
@@ -15,10 +17,17 @@ from engine.model.container import Container, ContainerSpec, RestartPolicy
 from engine.model.network import Attachment, PortMapping
 from tests.kernel.oci import eventually
 from tests.kernel.test_network import _SUBNET, IMAGE, OUTSIDE, executed, outside
+from tests.kernel.test_ports import asked, asked_inside, elements, serve
 
 __all__ = ["outside"]
 
 SLEEP = ContainerSpec(IMAGE, command=("sleep", "1000"))
+
+
+def free_port() -> int:
+    with socket.socket() as channel:
+        channel.bind(("", 0))
+        return int(channel.getsockname()[1])
 
 
 def shown(engine: Engine, container: Container, command: str) -> str:
@@ -91,13 +100,11 @@ def test_a_running_container_enters_and_leaves_networks(engine: Engine) -> None:
 
 def test_what_cannot_be_connected_or_disconnected_is_refused(engine: Engine) -> None:
     engine.networks.create("front")
-    server = engine.containers.run(replace(SLEEP, ports=(PortMapping(80),)))
+    server = engine.containers.run(SLEEP)
     host = engine.containers.run(replace(SLEEP, network="host"))
     connections = engine.containers.connections
     with pytest.raises(Conflict, match="no network of its own"):
         connections.connect(host.id, Attachment("front"))
-    with pytest.raises(Conflict, match="publishes ports in network bridge"):
-        connections.disconnect(server.id, "bridge")
     with pytest.raises(Conflict, match="is not in network front"):
         connections.disconnect(server.id, "front")
     with pytest.raises(NotFound):
@@ -113,6 +120,57 @@ def test_what_cannot_be_connected_or_disconnected_is_refused(engine: Engine) -> 
     with pytest.raises(InvalidArgument, match="MAC"):
         engine.containers.create(replace(SLEEP, attachments=(Attachment("bridge", mac="01:00:00:00:00:01"),)))
     assert engine.system.check().found == ()
+
+
+def test_published_ports_follow_their_container_from_network_to_network_as_in_docker(engine: Engine) -> None:
+    for name in ("front", "back"):
+        engine.networks.create(name)
+    engine.networks.create("inner", internal=True)
+    number = free_port()
+    ports = (PortMapping(80), PortMapping(80, first=number, last=number))
+    server = serve(engine, *ports, name="web", network="front")
+    connections = engine.containers.connections
+
+    def published() -> list[int]:
+        found = engine.containers.get("web").ports
+        assert [asked("127.0.0.1", port.host_port) is not None for port in found] == [True] * len(found)
+        assert engine.system.check().found == ()
+        return [port.host_port for port in found]
+
+    before = published()
+    connections.connect("web", Attachment("back"))
+    connections.disconnect("web", "front")  # they go to the other network, and stay the same
+    assert published() == before
+    assert engine.containers.get("web").ports[0].address == engine.containers.get("web").endpoints[0].address
+    assert asked_inside(server, engine.networks.get("back").gateway, before[0]) is not None  # the way back to itself
+    connections.connect("web", Attachment("inner"))
+    connections.disconnect("web", "back")  # what is left has no way in
+    assert published() == []
+    assert elements(engine) == []
+    assert asked("127.0.0.1", before[0]) is None
+    with (
+        socket.create_server(("", before[1])),
+        pytest.raises(Conflict, match=rf"cannot publish port 0.0.0.0:{before[1]}/tcp"),
+    ):
+        connections.connect("web", Attachment("front"))
+    assert [endpoint.network for endpoint in engine.containers.get("web").endpoints] == ["inner"]
+    assert published() == []
+    connections.connect("web", Attachment("front"))
+    assert published()[1] == before[1]
+    assert len(published()) == 2
+
+
+def test_ports_follow_although_whoever_disconnected_was_killed(engine: Engine) -> None:
+    server = serve(engine, PortMapping(80), name="web")
+    state = engine.root / "run/containers" / server.id / "networking.json"
+    with engine.containers._lifecycle.lock(server.id):
+        state.write_text(json.dumps({"endpoints": [], "leases": []}))
+        with socket.socket() as taken, pytest.raises(OSError, match="in use"):
+            taken.bind(("", server.ports[0].host_port))
+    eventually(lambda: engine.containers.get("web").ports == ())
+    assert elements(engine) == []
+    with socket.create_server(("", server.ports[0].host_port)):
+        pass
 
 
 def test_a_network_gives_addresses_of_its_range_and_keeps_those_that_are_reserved(engine: Engine) -> None:

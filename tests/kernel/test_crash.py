@@ -95,6 +95,20 @@ def connected(engine: Engine) -> None:
     engine.containers.connections.connect("victim", Attachment("mesh"))
 
 
+def published(engine: Engine) -> None:
+    engine.networks.create("mesh")
+    engine.containers.run(spec(*LONG, ports=(PortMapping(80),)))
+
+
+def move_ports(engine: Engine) -> None:
+    """Unpublish, publish in another network, and have the ports follow into the first one again."""
+    connections = engine.containers.connections
+    connections.disconnect("victim", "bridge")
+    connections.connect("victim", Attachment("mesh"))
+    connections.connect("victim", Attachment("bridge"))
+    connections.disconnect("victim", "mesh")
+
+
 def remove_network(engine: Engine) -> None:
     engine.containers.remove("victim", force=True)
     engine.networks.remove("mesh")
@@ -120,6 +134,7 @@ OPERATIONS: dict[str, tuple[Action, Action]] = {
     "network-create": (NOTHING, lambda engine: engine.networks.create("mesh")),
     "connect": (meshed, lambda engine: engine.containers.connections.connect("victim", Attachment("mesh"))),
     "disconnect": (connected, lambda engine: engine.containers.connections.disconnect("victim", "mesh")),
+    "move-ports": (published, move_ports),
     "network-rm": (lambda engine: (engine.networks.create("mesh"), engine.containers.run(spec("true", network="mesh"))), remove_network),
     "check": (CREATED, lambda engine: engine.system.check(repair=True)),
 }  # fmt: skip

@@ -11,7 +11,7 @@ CONFIG = {
 
 
 def test_names_of_users_and_our_own_fields_become_numbers() -> None:
-    found = translated(CONFIG, (33, 33, [33, 44], "/var/www"), "/tuicon/ID")
+    found = translated(CONFIG, (33, 33, [33, 44], "/var/www"), "/tuicon/ID", {})
     assert found["process"]["user"] == {"uid": 33, "gid": 33, "additionalGids": [33, 44]}
     assert {"A=b=c", "HOME=/var/www"} <= set(found["process"]["env"])
     assert (found["root"], found["linux"]) == (

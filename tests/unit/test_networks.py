@@ -29,3 +29,8 @@ def test_a_private_pool_is_local_and_the_same_for_the_same_host() -> None:
     assert private_pool("a") != private_pool("b")
     first, second, *_ = pool.subnets(new_prefix=64)
     assert choose_subnet(str(pool), 64, ("10.0.0.0/8", str(first))) == str(second)
+
+
+def test_a_small_subnet_is_chosen_when_no_large_one_is_left() -> None:
+    taken = ("10.88.0.0/16", "10.89.0.0/24")
+    assert choose_subnet("10.88.0.0/15", 16, taken) == "10.89.16.0/20"

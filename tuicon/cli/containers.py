@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
 
 from engine.errors import Conflict, EngineError, NotFound
 from tuicon.cli.failure import Exit, Usage, complain
 from tuicon.cli.words import environment
 from tuicon.terminal import DEFAULT_DETACH_KEYS, Bridge, parse_detach_keys, size
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+    from typing import Any
+
     from engine.api import Engine
     from tuicon.backend import Session
 
@@ -249,18 +251,20 @@ def confirm(question: str, is_sure: bool) -> None:
 
 def exec_(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon exec."""
-    from engine.model.container import ExecSpec
-
     if not arguments.command:
         raise Usage("exec: the command is missing")
     _check_tty(arguments, wants_stdin=arguments.interactive)
-    spec = ExecSpec(
-        tuple(arguments.command), environment(arguments), arguments.user, arguments.workdir, arguments.tty,
-        arguments.interactive, arguments.detach, arguments.privileged,
-    )  # fmt: skip
-    session = engine.containers.exec(arguments.container, spec, size=size())
-    if session is None:
+    asked = {
+        "command": tuple(arguments.command), "env": environment(arguments), "user": arguments.user,
+        "workdir": arguments.workdir, "tty": arguments.tty, "interactive": arguments.interactive,
+        "privileged": arguments.privileged,
+    }  # fmt: skip
+    if arguments.detach:
+        from engine.model.container import ExecSpec
+
+        engine.containers.exec(arguments.container, ExecSpec(**asked, detach=True))
         return 0
+    session = engine.execute(arguments.container, asked, size())
     return _bridge(
         engine, arguments.container, session, arguments, has_tty=arguments.tty, wants_stdin=arguments.interactive
     )
@@ -278,6 +282,8 @@ def attach(engine: Engine, arguments: argparse.Namespace) -> int:
 
 def moment(text: str | None) -> datetime | None:
     """Parse --since and --until."""
+    from datetime import UTC, datetime
+
     from tuicon.model.units import parse_moment
 
     return parse_moment(text, datetime.now(UTC)) if text else None

@@ -6,10 +6,10 @@ import argparse
 import os
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from tuicon.cli.failure import Exit, Usage, complain
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from engine.api import Engine
 
@@ -44,7 +44,8 @@ _FUNCTIONS = {
     "completion": ("system", "completion"), "__complete": ("system", "complete"),
 }  # fmt: skip
 _ANYBODY = frozenset({"version", "completion"})
-_STARTING = frozenset({"run", "exec", "start"})
+_STARTING = frozenset({"run", "start"})
+_RUNNING = _STARTING | {"exec"}
 
 
 def run(engine: Engine, arguments: argparse.Namespace) -> int:
@@ -102,6 +103,6 @@ def _explain(verb: str, error: Exception) -> int:
 
 def _code_of(verb: str, code: int = 1) -> int:
     """Return docker's exit code: run and create give 125 for what the engine refuses, other verbs 1."""
-    if code in (126, 127) and verb in _STARTING:
+    if code in (126, 127) and verb in _RUNNING:
         return code
     return 125 if verb in ("run", "create") else 1

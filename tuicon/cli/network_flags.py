@@ -21,7 +21,9 @@ def create(parser: argparse.ArgumentParser) -> None:
     add_list(parser, "--aux-address", metavar="NAME=ADDRESS", help="an address that no container gets")
     add_list(parser, "-o", "--opt", metavar="NAME=VALUE", help="an option, such as com.docker.network.driver.mtu=1400")
     add_flag(parser, "--internal", help="no way out")
-    parser.add_argument("-d", "--driver", default="bridge", choices=("bridge", "macvlan"), help="kind of network")
+    parser.add_argument(
+        "-d", "--driver", default="bridge", choices=("bridge", "macvlan", "ipvlan"), help="kind of network"
+    )
     add_list(parser, "--label", metavar="NAME=VALUE", help="set a label")
     parser.add_argument("name", metavar="NAME")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
+from functools import cache
 
 from tuicon.cli.failure import Usage
 from tuicon.cli.words import Later, add_flag, add_list, path
@@ -11,6 +13,7 @@ from tuicon.cli.words import Later, add_flag, add_list, path
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     Add = Callable[[argparse.ArgumentParser], None]
 
@@ -20,8 +23,30 @@ pressure_flags, registry_flags, scan_flags, spec, tuning_flags = map(
 )
 
 
+class _Formatter(argparse.HelpFormatter):
+    """The usual one, made for each argument that is added; to ask for the width it would load shutil and compressors."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+@cache
+def _columns() -> int:
+    """Return the width of the terminal, as shutil.get_terminal_size does."""
+    given = os.environ.get("COLUMNS", "")
+    if given.isdigit() and int(given):
+        return int(given)
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80 if sys.__stdout__ else 80
+    except (OSError, ValueError):
+        return 80
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are ours to print."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - argparse's own
+        super().__init__(**{"formatter_class": _Formatter, **options})
 
     def error(self, message: str) -> None:  # type: ignore[override]
         """Raise instead of exiting with argparse's own code."""
@@ -227,7 +252,9 @@ def _names_only(parser: argparse.ArgumentParser) -> None:
 
 
 def _volume_create(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-d", "--driver", default="local", metavar="DRIVER", help="local, tmpfs, nfs, cephfs or rbd")
     add_list(parser, "--label", metavar="NAME=VALUE", help="set a label")
+    add_list(parser, "-o", "--opt", metavar="NAME=VALUE", help="tell the driver something")
     parser.add_argument("name", nargs="?", default="", metavar="NAME")
 
 

@@ -10,7 +10,7 @@ from engine.model.network import Attachment
 from engine.model.value import replace
 from tuicon.cli import isolation, limits, network_flags
 from tuicon.cli.failure import Usage, complain
-from tuicon.cli.words import add_flag, add_list, environment, labels, pairs
+from tuicon.cli.words import add_flag, add_list, environment, labels, pairs, path
 from tuicon.model.units import parse_duration, parse_size
 
 _LOG_OPTIONS = {
@@ -69,8 +69,9 @@ def _add_network_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_file_flags(parser: argparse.ArgumentParser) -> None:
-    add_list(parser, "-v", "--volume", metavar="[SOURCE:]TARGET[:ro]", help="mount a directory or a volume")
-    add_list(parser, "--mount", metavar="type=…,source=…,target=…", help="mount a bind, volume or tmpfs")
+    add_list(parser, "-v", "--volume", metavar="[SOURCE:]TARGET[:OPTIONS]", help="mount a directory or a volume")
+    add_list(parser, "--mount", metavar="type=…,source=…,target=…", help="mount a bind, volume, tmpfs or image")
+    add_list(parser, "--volumes-from", metavar="CONTAINER[:ro]", help="mount what another container has mounted")
     add_list(parser, "--tmpfs", metavar="TARGET[:OPTIONS]", help="mount a tmpfs")
     parser.add_argument("--shm-size", default="64m", metavar="SIZE", help="size of /dev/shm")
 
@@ -101,6 +102,7 @@ def spec_of(arguments: argparse.Namespace) -> ContainerSpec:
         tty=arguments.tty, interactive=arguments.interactive, labels=labels(arguments),
         annotations=pairs(arguments.annotation), network=networks[0].network, attachments=() if is_plain else networks, dns=tuple(arguments.dns),
         dns_search=tuple(arguments.dns_search), dns_options=tuple(arguments.dns_option), extra_hosts=tuple(arguments.add_host), mounts=_mounts(arguments),
+        volumes_from=tuple(arguments.volumes_from),
         limits=limits.of_arguments(arguments), shm_size=parse_size(arguments.shm_size),
         stop_signal=arguments.stop_signal, stop_timeout=arguments.stop_timeout, auto_remove=arguments.rm,
         log=_log_options(arguments), init=arguments.init, runtime=arguments.runtime,
@@ -129,10 +131,16 @@ def _mounts(arguments: argparse.Namespace) -> tuple[Mount, ...]:
     from engine.api import parse_mount, parse_tmpfs, parse_volume
 
     return (
-        *(parse_volume(text) for text in arguments.volume),
+        *(parse_volume(_from_here(text)) for text in arguments.volume),
         *(parse_mount(text) for text in arguments.mount),
         *(parse_tmpfs(text) for text in arguments.tmpfs),
     )
+
+
+def _from_here(text: str) -> str:
+    """Return a -v with an absolute path for one that begins with a dot, as docker's client does."""
+    source, colon, rest = text.partition(":")
+    return f"{path(source).absolute()}{colon}{rest}" if colon and source.startswith(".") else text
 
 
 def parse_restart(text: str) -> RestartPolicy:

@@ -57,7 +57,10 @@ def _inspect_one(kinds: dict[str, Callable[[str], dict[str, Any]]], name: str) -
 
 def volume_create(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon volume create."""
-    print(engine.volumes.create(arguments.name, labels=pairs(arguments.label)).name)
+    made = engine.volumes.create(
+        arguments.name, labels=pairs(arguments.label), driver=arguments.driver, options=pairs(arguments.opt)
+    )
+    print(made.name)
     return 0
 
 

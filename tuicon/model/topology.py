@@ -14,9 +14,8 @@ from tuicon.model.text import printable
 from tuicon.model.traffic import Flow, HostLink
 
 _WIDE, _MEDIUM, _SMALL = 104, 64, 52
-_CROWDED = 76
+_CROWDED = 72
 _LEAST = 12
-_SHARED_DRIVERS = ("macvlan", "ipvlan")
 UPLINK = "uplink"
 
 

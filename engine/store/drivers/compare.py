@@ -6,7 +6,8 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+
+import msgspec
 
 from engine.model.value import Value
 from engine.store.drivers.merge import is_opaque, is_whiteout, open_below
@@ -29,12 +30,11 @@ class Change(Value, frozen=True):
     size: int = 0
 
 
-@dataclass(slots=True)
-class _Known:
+class _Known(msgspec.Struct):
     """What the layers show by one name: its status, and the directories that are merged under it, top first."""
 
     status: os.stat_result
-    holders: list[int] = field(default_factory=list)
+    holders: list[int] = msgspec.field(default_factory=list)
     is_closed: bool = False
 
 
