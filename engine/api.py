@@ -15,9 +15,9 @@ from functools import cached_property
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
-    from typing import Any
+    from typing import Any, BinaryIO
 
     from engine.containers.containers import Containers
     from engine.containers.events import Events
@@ -25,17 +25,18 @@ if TYPE_CHECKING:
     from engine.containers.launch import Launcher
     from engine.containers.metrics import Metrics
     from engine.containers.records import Registry
+    from engine.containers.remote import Way
     from engine.containers.session import Session
+    from engine.containers.sync import Wire
     from engine.containers.system import System
+    from engine.containers.volumes import Volumes
     from engine.images.images import ImageStore
     from engine.images.registry.registries import Registries
     from engine.model.container import Mount
-    from engine.model.limits import LimitsChanged
     from engine.model.network import PortMapping
     from engine.networks.networks import NetworkStore
     from engine.store.journal import Journal
     from engine.store.paths import Paths
-    from engine.volumes.volumes import VolumeStore
 
 
 DEFAULT_ROOT = "/var/lib/tuicon"
@@ -181,11 +182,11 @@ class Engine:
         return NetworkStore(self._paths, self._journal, self._registry.is_running, self._registry.in_force)
 
     @cached_property
-    def volumes(self) -> VolumeStore:
+    def volumes(self) -> Volumes:
         """Volumes."""
-        from engine.volumes.volumes import VolumeStore
+        from engine.containers.volumes import Volumes
 
-        return VolumeStore(self._paths, self._journal, self._registry.users_of_volume)
+        return Volumes(self._paths, self._journal, self._registry)
 
     @cached_property
     def events(self) -> Events:
@@ -244,13 +245,6 @@ def parse_expose(text: str) -> tuple[str, ...]:
     return parse(text)
 
 
-def step_down(engine: Engine, ref: str, memory: int, within: float) -> LimitsChanged:
-    """Lower the memory limit of a running container bit by bit, as it gives up memory; see engine.containers.stepdown."""
-    from engine.containers.stepdown import step_down as step
-
-    return step(engine.containers.tuning, engine.containers.counters, ref, memory, within)
-
-
 def percentile(values: Iterable[float], part: float) -> float:
     """Return the value below which a part (0..1) of the values lies; 0.0 of none."""
     from engine.sandbox.ring import percentile as of
@@ -285,6 +279,25 @@ def familiar_reference(reference: str) -> tuple[str, str]:
     from engine.oci.reference import familiar
 
     return familiar(reference)
+
+
+def remote_way(shell: Sequence[str], program: Sequence[str]) -> Way:
+    """Return how `volumes.sync` reaches another host.
+
+    Args:
+        shell: The words of a program that is given a host and a command, such as ssh.
+        program: The words that are tuicon there.
+    """
+    from engine.containers.remote import Way
+
+    return Way(tuple(shell) or ("ssh",), tuple(program) or ("tuicon",))
+
+
+def wire(reader: BinaryIO, write: Callable[[bytes], object]) -> Wire:
+    """Return the connection to the other end of a sync for `volumes.serve`."""
+    from engine.containers.sync import Wire
+
+    return Wire(reader, write)
 
 
 def disk_of(path: str) -> str:

@@ -1,7 +1,7 @@
 """The error tree of the engine.
 
 EngineError                     str() is one plain sentence; .hint says what to do; .exit_code is docker's
-├── NotFound                    no container, image, network, volume or file of that name
+├── NotFound                    no container, image, network, volume, snapshot or file of that name
 ├── Ambiguous                   a prefix that fits several
 ├── Conflict                    the name is taken, or the object is in a state that forbids the action
 ├── InvalidArgument             a value the caller gave is wrong
@@ -41,7 +41,7 @@ class NotFound(EngineError):
     """There is no object of that name.
 
     Attributes:
-        kind: "container", "image", "network", "volume" or "file".
+        kind: "container", "image", "network", "volume", "snapshot" or "file".
         name: The reference that was looked up.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ from engine.model.container import Container, ContainerSpec, ExecSpec, LogEntry,
 from engine.model.contents import Advice, Change, Extracted, FileEntry, LayerSummary, Waste, WastedPath
 from engine.model.event import Event
 from engine.model.image import Image, ImageSettings
-from engine.model.limits import Limits, LimitsChanged
+from engine.model.limits import Limits
 from engine.model.network import Endpoint
 from engine.model.packages import (
     Database,
@@ -30,10 +30,11 @@ from engine.model.packages import (
 from engine.model.reach import Reach
 from engine.model.status import Status
 from engine.model.transfer import HistoryStep, Prunable, PrunePlan
-from engine.model.usage import Counters, Usage
-from engine.model.volume import Volume
+from engine.model.usage import Counters, Pressure, Usage
+from engine.model.volume import Cloned, Measured, Volume, VolumePrunePlan, VolumeSnapshot, VolumeUse
 from tests.fake_networks import FakeConnections, FakeNetworks, a_reach, interfaces_of
 from tests.fake_registries import FakeRegistries, some_images, some_steps
+from tests.fake_tuning import FakeTuning, FakeUseHistory
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 IMAGE_ID = "sha256:" + "ab" * 32
@@ -63,8 +64,12 @@ def a_usage(number: int, tick: int) -> Usage:
     counters = Counters(
         taken_ns=tick * 10**9, cpu_ns=tick * 10**8, memory_bytes=memory, memory_cache_bytes=5 << 20, pids=number % 7 + 1,
         memory_limit_bytes=256 << 20 if number % 2 else None, read_bytes=tick * 4096, write_bytes=tick * 8192,
+        cpu_pressure=Pressure(), memory_pressure=Pressure(), io_pressure=Pressure(),
     )  # fmt: skip
-    return Usage(counters, 1.0, cpu, cpu / 5, 1024.0 * number, 65536.0 * (tick % 5), 1, 2, 2048.0 * number, 512.0)
+    return Usage(
+        counters, 1.0, cpu, cpu / 5, 1024.0 * number, 65536.0 * (tick % 5), 1, 2, 2048.0 * number, 512.0,
+        cpu_pressure=max(0, cpu - 20) * 1.8, io_pressure=3.0 * (tick % 5),
+    )  # fmt: skip
 
 
 def an_inventory() -> Inventory:
@@ -118,6 +123,8 @@ class FakeContainers:
     def __init__(self, backend: FakeBackend) -> None:
         self._backend = backend
         self.connections = FakeConnections(backend)
+        self.tuning = FakeTuning(backend)
+        self.history = FakeUseHistory(backend)
 
     def _change(self, ref: str, **values: Any) -> Container:
         found = self.get(ref)
@@ -216,12 +223,6 @@ class FakeContainers:
     def inspect(self, ref: str) -> dict[str, Any]:
         found = self.get(ref)
         return {"Id": found.id, "Name": f"/{found.name}", "State": {"Status": str(found.status), "Pid": found.pid}}
-
-    def update(self, ref: str, change: Callable[[Limits], Limits]) -> LimitsChanged:
-        before = self.get(ref).limits
-        self._do("update", self.get(ref).name, change(before))
-        self._change(ref, limits=change(before))
-        return LimitsChanged(self.get(ref).id, before, change(before))
 
     def reach(self, ref: str, target: str, port: int = 0) -> Reach:
         self._do("reach", self.get(ref).name, target, port)
@@ -362,19 +363,115 @@ class FakeImages:
 
 
 class FakeVolumes:
-    """Two volumes."""
+    """A volume that is used and one that is not, unless there are more."""
 
-    def list(self) -> tuple[Volume, ...]:
-        return (
+    def __init__(self, backend: FakeBackend) -> None:
+        self._backend = backend
+        self.items = [
             Volume("data", "local", "/x", NOW - timedelta(days=2), used_by=(f"{1:064x}",)),
             Volume("old", "local", "/y", NOW - timedelta(days=9)),
-        )
+        ]
+        self.kept: list[VolumeSnapshot] = []
+
+    def list(self) -> tuple[Volume, ...]:
+        return tuple(self.items)
 
     def inspect(self, name: str) -> dict[str, Any]:
         return {"Name": name, "Driver": "local"}
 
+    def create(self, name: str = "") -> Volume:
+        self._do("volume_create", name)
+        self.items.append(Volume(name or "f" * 64, "local", "/z", NOW, anonymous=not name))
+        return self.items[-1]
+
     def remove(self, name: str) -> None:
-        raise NotFound("volume", name)
+        self._do("volume_remove", name)
+        self.items = [volume for volume in self.items if volume.name != name]
+
+    def uses(self, name: str) -> tuple[VolumeUse, ...]:
+        found = next(volume for volume in self.items if volume.name == name)
+        names = {container.id: container.name for container in self._backend.items}
+        return tuple(VolumeUse(one, names.get(one, one[:12]), "/var/lib/data", False, True) for one in found.used_by)
+
+    def files(self, name: str, path: str = "/") -> tuple[FileEntry, ...]:
+        self._do("volume_files", name, path)
+        return tuple(entry for entry in VOLUME_FILES if entry.path.rpartition("/")[0] == path.rstrip("/"))
+
+    def open(self, name: str, path: str) -> io.BytesIO:
+        self._do("volume_open", name, path)
+        return io.BytesIO(b"listen_addresses = '*'\nmax_connections = 100\n")
+
+    def measure(self, name: str, path: str = "", *, stop: threading.Event | None = None) -> Measured:
+        self._do("measure", name, path)
+        return Measured(48 << 20 if path else {"data": 3 << 30, "old": 120 << 20}.get(name, 4096), 12)
+
+    def copy_out(self, name: str, path: str, target: str) -> Copied:
+        self._do("volume_copy_out", name, path, target)
+        return Copied(3, 4096)
+
+    def export(self, name: str, target: Path) -> Copied:
+        self._do("volume_export", name, str(target))
+        return Copied(12, 1 << 20)
+
+    def import_(self, name: str, source: Path, *, replaces: bool = False) -> Copied:
+        self._do("volume_import", name, str(source), replaces)
+        return Copied(12, 1 << 20)
+
+    def plan_prune(self, *, takes_named: bool = False) -> VolumePrunePlan:
+        chosen = [volume for volume in self.items if not volume.used_by and (takes_named or volume.anonymous)]
+        measured = tuple(replace(volume, size=self.measure(volume.name).size) for volume in chosen)
+        return VolumePrunePlan(measured, sum(volume.size or 0 for volume in measured))
+
+    def prune(self, plan: VolumePrunePlan) -> tuple[str, ...]:
+        self._do("volume_prune", *(volume.name for volume in plan.volumes))
+        return tuple(volume.name for volume in plan.volumes)
+
+    def snapshots(self, name: str) -> tuple[VolumeSnapshot, ...]:
+        return tuple(one for one in self.kept if one.volume == name)
+
+    def snapshot(self, name: str, snapshot_name: str = "") -> VolumeSnapshot:
+        self._do("volume_snapshot", name, snapshot_name)
+        self.kept.append(VolumeSnapshot(snapshot_name or "20261126-120000.000", name, NOW, "reflink"))
+        return self.kept[-1]
+
+    def restore(self, name: str, snapshot_name: str) -> None:
+        self._do("volume_restore", name, snapshot_name)
+
+    def clone(self, name: str, target: str) -> Cloned:
+        self._do("volume_clone", name, target)
+        return Cloned(Volume(target, "local", "/c", NOW), "copy")
+
+    def _do(self, *call: Any) -> None:
+        self._backend.calls.append(call)
+        failure = self._backend.failures.get(call[0])
+        if failure:
+            raise failure
+        self._backend.news.set()
+
+
+def _volume_file(path: str, kind: str, size: int = 0, mode: int = 0o644, link: str = "") -> FileEntry:
+    return FileEntry(path, kind, size, 0, mode, 999, 999, int(NOW.timestamp()) - size, link, Change.UNCHANGED, 0)
+
+
+VOLUME_FILES = (
+    _volume_file("/base", "d", mode=0o700), _volume_file("/base/1", "d", mode=0o700), _volume_file("/base/1/112", "-", 8192, 0o600),
+    _volume_file("/pg_wal", "d", mode=0o700), _volume_file("/PG_VERSION", "-", 3, 0o600),
+    _volume_file("/postgresql.conf", "-", 30694, 0o600), _volume_file("/postmaster.pid", "-", 36, 0o600),
+    _volume_file("/current", "l", 6, 0o777, "base/1"), _volume_file("/\x1b[31mred", "-", 5),
+)  # fmt: skip
+
+
+def with_volumes() -> FakeBackend:
+    """Return a backend with volumes of all kinds."""
+    backend = eight()
+    backend.volumes.items = [
+        Volume("data", "local", "/var/lib/tuicon/volumes/data/data", NOW - timedelta(days=2), labels={"team": "shop", "tier": "db"}, used_by=(f"{1:064x}", f"{2:064x}")),
+        Volume("media", "local", "/var/lib/tuicon/volumes/media/data", NOW - timedelta(days=40), options={"size": "10G"}, used_by=(f"{3:064x}",)),
+        Volume("old", "local", "/var/lib/tuicon/volumes/old/data", NOW - timedelta(days=9)),
+        Volume("3f" * 32, "local", "/var/lib/tuicon/volumes/3f/data", NOW - timedelta(hours=5), anonymous=True),
+    ]  # fmt: skip
+    backend.volumes.kept = [VolumeSnapshot("before-upgrade", "data", NOW - timedelta(hours=3), "reflink")]
+    return backend
 
 
 class FakeEvents:
@@ -382,6 +479,9 @@ class FakeEvents:
 
     def __init__(self, backend: FakeBackend) -> None:
         self._backend = backend
+
+    def list(self, since: datetime | None = None) -> tuple[Event, ...]:
+        return tuple(self._backend.journal)
 
     def follow(self, *, stop: threading.Event | None = None) -> Iterator[Event]:
         while not (stop and stop.is_set()):
@@ -427,11 +527,12 @@ class FakeBackend:
         self.many_files = 0
         self.more_images: list[Image] = []
         self.news = threading.Event()
+        self.journal: list[Event] = []
         self.containers = FakeContainers(self)
         self.images = FakeImages(self)
         self.registries = FakeRegistries(self)
         self.networks = FakeNetworks(self)
-        self.volumes = FakeVolumes()
+        self.volumes = FakeVolumes(self)
         self.events = FakeEvents(self)
         self.system = FakeSystem(self)
 

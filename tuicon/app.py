@@ -17,7 +17,8 @@ from tuicon import locations, themes
 from tuicon.backend import Backend
 from tuicon.commands.browsing import BROWSING
 from tuicon.commands.registry import BY_ID, COMMANDS, Command
-from tuicon.dialogs.retune import Retune
+from tuicon.commands.tuning import TUNING
+from tuicon.commands.volumes import FILES
 from tuicon.feed import Feed
 from tuicon.messages import SnapshotTaken
 from tuicon.model.snapshot import Snapshot
@@ -63,7 +64,7 @@ class Console(App[int]):
         super().__init__()
         self.backend = backend
         self.config = config or settings.load(
-            locations.config_directory(), set(BY_ID) | {command.id for command in BROWSING}
+            locations.config_directory(), set(BY_ID) | {command.id for command in (*BROWSING, *FILES, *TUNING)}
         )
         self.main = MainScreen(backend, self.config.keys)
         self.feed = Feed(backend, self._deliver)
@@ -109,14 +110,6 @@ class Console(App[int]):
 
     def _welcome(self) -> None:
         self.push_screen(Welcome(), lambda yes: self.main.do_demo_up() if yes else None)
-
-    def on_retune_change_wanted(self, event: Retune.ChangeWanted) -> None:
-        """Hand a wish of the dialog to the main screen."""
-        self.main.change_limits(event)
-
-    def on_retune_undo_wanted(self, event: Retune.UndoWanted) -> None:
-        """Hand a wish of the dialog to the main screen."""
-        self.main.restore_limits(event)
 
     def notify(
         self, message: str, *, title: str = "", severity: SeverityLevel = "information", timeout: float | None = None,

@@ -21,10 +21,11 @@ class SnapshotTaken(Message):
 
 
 class OperationFinished(Message):
-    """An operation has ended well."""
+    """An operation has ended well; the key is that of the object it was about, where others had to wait for it."""
 
-    def __init__(self, title: str, result: object) -> None:
+    def __init__(self, title: str, result: object, key: str = "") -> None:
         self.title = title
+        self.key = key
         self.result = result
         super().__init__()
 
@@ -32,8 +33,9 @@ class OperationFinished(Message):
 class OperationFailed(Message):
     """An operation has failed; nothing else has happened."""
 
-    def __init__(self, title: str, error: Exception) -> None:
+    def __init__(self, title: str, error: Exception, key: str = "") -> None:
         self.title = title
+        self.key = key
         self.error = error
         super().__init__()
 

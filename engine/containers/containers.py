@@ -462,14 +462,7 @@ class Containers(Exchange):
         Raises:
             Conflict: It is not running.
         """
-        from engine.linux.cgroup.counters import Reader
-
-        group, state = self._lifecycle.group(self._registry.resolve(ref))
-        reader = Reader(group.version, group.paths, state.pid)
-        try:
-            return reader.read()
-        finally:
-            reader.close()
+        return self.tuning.counters(ref)
 
     def sampler(self) -> Sampler:
         """Return a sampler of all running containers."""

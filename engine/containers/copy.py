@@ -23,7 +23,7 @@ from engine.images import tar
 from engine.images.archive import archive
 from engine.images.compression import Decompressed
 from engine.images.tar import Entry, TarReader
-from engine.images.tree import Item, Tree
+from engine.images.tree import Item, Tree, nothing
 from engine.linux import inside, owner
 from engine.model.change import Copied
 from engine.model.value import Value, replace
@@ -120,19 +120,27 @@ def copy_out_archive(view: View, path: str, write: Callable[[bytes], object], *,
     return replace(copied, warnings=tuple(tree.warnings))
 
 
-def export(view: View, write: Callable[[bytes], object]) -> Copied:
+def export(view: View, write: Callable[[bytes], object], *, has_root: bool = False) -> Copied:
     """Write a whole root file system as a tar archive, with names as they are below the root.
+
+    Args:
+        view: The root.
+        write: Gets the archive.
+        has_root: Whether the root itself comes first, as "./", so that its owner and mode are kept.
 
     Raises:
         CopyFailed: Something cannot be read.
     """
     tree = Tree()
-    items = itertools.islice(tree.walk(view.fd, ""), 1, None)  # the root itself has no name
-    copied = _write_archive(_adapted(items, view.owners.from_view), write)
+    items = tree.walk(view.fd, "")
+    root, _ = next(items)
+    root.name = "."
+    first: list[Item] = [(root, nothing)] if has_root else []
+    copied = _write_archive(_adapted(itertools.chain(first, items), view.owners.from_view), write)
     return replace(copied, warnings=tuple(tree.warnings))
 
 
-def export_to_file(view: View, target: Path) -> Copied:
+def export_to_file(view: View, target: Path, *, has_root: bool = False) -> Copied:
     """Export to a file that is there when it is whole.
 
     Raises:
@@ -141,7 +149,7 @@ def export_to_file(view: View, target: Path) -> Copied:
     staged = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         with open(staged, "xb", opener=_private) as file:
-            copied = export(view, file.write)
+            copied = export(view, file.write, has_root=has_root)
         staged.rename(target)
     except OSError as error:
         raise CopyFailed(f"cannot write {target}: {error.strerror or error}") from error

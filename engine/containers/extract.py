@@ -10,10 +10,12 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
-from engine.errors import CopyFailed
+from engine.errors import CopyFailed, ImageError
 from engine.images import tar
-from engine.images.tar import Entry
+from engine.images.compression import Decompressed
+from engine.images.tar import Entry, Readable, TarReader
 from engine.images.tree import KEPT_XATTRS, Item
 from engine.images.unpack import write_content
 from engine.linux import inside
@@ -42,6 +44,35 @@ def extract(items: Iterable[Item], directory_fd: int) -> Copied:
     finally:
         extractor.close()
     return Copied(extractor.entries, extractor.size)
+
+
+def extract_archive(stream: Readable, directory: Path) -> Copied:
+    """Put the entries of a tar stream, compressed or not, into a directory; an entry "./" gives it owner, mode and time.
+
+    Raises:
+        CopyFailed: An entry cannot be made, or leads out of the directory.
+        ImageError: The stream is damaged or cut off.
+    """
+    root: list[Entry] = []
+    reader = TarReader(Decompressed(stream))
+
+    def items() -> Iterator[Item]:
+        for entry in reader:
+            if entry.kind == tar.DIRECTORY and entry.name.strip("./") == "" and ".." not in entry.name:
+                root[:] = [entry]
+            yield entry, reader.content
+
+    directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        copied = extract(items(), directory_fd)
+        if not reader.is_ended:
+            raise ImageError("the archive is cut off: it has no end")
+        for entry in root:
+            _finish(directory_fd, entry)
+            os.utime(directory_fd, ns=(entry.mtime_ns, entry.mtime_ns))
+    finally:
+        os.close(directory_fd)
+    return copied
 
 
 class _Extractor:

@@ -19,7 +19,7 @@ from engine.model.limits import Limits
 from engine.model.network import Attachment, Network
 from engine.model.value import Value, asdict, replace
 from engine.networks import ports, resolver
-from engine.networks.drivers import DRIVERS, parent_of
+from engine.networks.drivers import DRIVERS, host_binding, is_divided, parent_of
 from engine.networks.networks import DEFAULT, NetworkStore
 from engine.sandbox.connect import ADD, DROP, ROUTE, shape
 from engine.store import records
@@ -111,7 +111,8 @@ class Networking:
         mappings = ports.wanted(spec.ports, exposes, publish_all=spec.publish_all)
         settings |= self._networks.firewall.connection()
         if mappings:
-            settings["ports"] = [asdict(mapping) for mapping in mappings]
+            binding = host_binding(self._networks.get(wanted[0].network)) if wanted else ""
+            settings["ports"] = [{**asdict(one), "host_ip": one.host_ip or binding} for one in mappings]
             publishing.lead(endpoints, self._networks.firewall)
         settings["resolver"] = self._resolver(spec, endpoints)
         return Attached(settings, leases, self._networks.get(spec.network).gateway)
@@ -125,6 +126,7 @@ class Networking:
         return {
             "address": self._networks.get(endpoint["network"]).gateway, "source": endpoint["address"],
             "names": str(self._networks.names), "servers": resolver.upstream(spec.dns) if has_way_out else [],
+            "completes": resolver.completes(spec.dns_options),
         }  # fmt: skip
 
     def rename(self, container_id: str, name: str) -> None:
@@ -140,7 +142,7 @@ class Networking:
         endpoint, network, held = self._networks.prepare(attachment, record.id, interface)
         routes = bool(endpoint.gateway) and not any(other["routes"] for other in others)
         routes6 = bool(endpoint.gateway6) and not any(other.get("routes6") for other in others)
-        described = {**asdict(endpoint), "bridge": network.bridge, "mtu": network.mtu, **parent_of(network), "routes": routes, "routes6": routes6,
+        described = {**asdict(endpoint), "bridge": network.bridge, "mtu": network.mtu, **parent_of(network), "routes": routes, "routes6": routes6, "divided": is_divided(network),
             "shaper": self._networks.shaper(record.id, interface), "rates": _rates(record.limits)}  # fmt: skip
         leases = [str(lease) for lease in held]
         if network.name != DEFAULT:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable
 
@@ -21,7 +22,12 @@ _MOST_PRESSURE = 40.0
 
 
 def step_down(
-    tuning: Tuning, counters: Callable[[str], Counters], ref: str, memory: int, within: float
+    tuning: Tuning,
+    ref: str,
+    memory: int,
+    within: float,
+    watch: Callable[[int], object] = lambda _used: None,
+    stop: threading.Event | None = None,
 ) -> LimitsChanged:
     """Lower the memory limit of a running container, and keep it; on failure the limits are as before.
 
@@ -30,23 +36,33 @@ def step_down(
 
     Args:
         tuning: What moves limits.
-        counters: Reads the counters of a container.
         ref: The container.
         memory: The limit wanted, in bytes.
         within: Seconds after which it is given up.
+        watch: Is told the bytes in use now, again and again.
+        stop: Is looked at now and then; when it is set, it is given up.
 
     Raises:
-        Conflict: The container needs the memory: it did not give it up in time, or waits for memory most of the time.
+        Conflict: The container needs the memory: it did not give it up in time, or waits for memory most of the time;
+            or it was called off.
     """
     deadline = time.monotonic() + within
     is_v2 = layout.detect().version == 2
     is_on_trial = False
+
+    def look() -> Counters:
+        if stop is not None and stop.is_set():
+            raise Conflict("lowering the memory limit was called off, the limits are as before")
+        found = tuning.counters(ref)
+        watch(found.memory_usage_bytes)
+        return found
+
     try:
-        while (used := counters(ref).memory_usage_bytes) > memory:
+        while (used := look().memory_usage_bytes) > memory:
             step = max(memory, int(used * _STEP))
             tuning.update(ref, _to(step, is_v2=is_v2), force=True, seconds=_TRIAL)
             is_on_trial = True
-            _settle(counters, ref, step, deadline)
+            _settle(look, step, deadline)
         if is_on_trial:
             tuning.undo(ref)
             is_on_trial = False
@@ -65,11 +81,11 @@ def _to(step: int, *, is_v2: bool) -> Wanted:
     return lambda limits: replace(limits, memory=step)
 
 
-def _settle(counters: Callable[[str], Counters], ref: str, step: int, deadline: float) -> None:
+def _settle(look: Callable[[], Counters], step: int, deadline: float) -> None:
     """Wait until the use has come down to a step, or for a while."""
     soon = min(time.monotonic() + _SETTLES_WITHIN, deadline)
     while time.monotonic() < soon:
-        found = counters(ref)
+        found = look()
         if found.memory_usage_bytes <= step:
             return
         if found.memory_pressure and found.memory_pressure.some_avg10 > _MOST_PRESSURE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from engine.linux.cgroup.devices import block_device
 from engine.linux.cgroup.group import Group
 from engine.model.container import Ulimit
 from engine.model.limits import Change, Effective, Knob, Limits, LimitsChanged, OnTrial, Preview
+from engine.model.usage import Counters
 from engine.model.value import Value, names, replace
 from engine.oci import resources
 from engine.store import records
@@ -389,14 +391,32 @@ class Tuning:
         """
         if size <= 0:
             raise InvalidArgument("the memory to reclaim must be above 0")
+        group, _ = self._lifecycle.group(self._registry.resolve(ref))
+        before = self.counters(ref).memory_usage_bytes
+        group.reclaim(size)
+        return max(0, before - self.counters(ref).memory_usage_bytes)
+
+    def counters(self, ref: str) -> Counters:
+        """Return one reading of a running container's counters.
+
+        Raises:
+            Conflict: It is not running.
+        """
         group, state = self._lifecycle.group(self._registry.resolve(ref))
         reader = Reader(group.version, group.paths, state.pid)
         try:
-            before = reader.read().memory_usage_bytes
-            group.reclaim(size)
-            return max(0, before - reader.read().memory_usage_bytes)
+            return reader.read()
         finally:
             reader.close()
+
+    def step_down(
+        self, ref: str, memory: int, within: float, *, watch: Callable[[int], object] = lambda _used: None,
+        stop: threading.Event | None = None,
+    ) -> LimitsChanged:  # fmt: skip
+        """Lower the memory limit of a running container bit by bit, as it gives up memory; see engine.containers.stepdown."""
+        from engine.containers.stepdown import step_down
+
+        return step_down(self, ref, memory, within, watch, stop)
 
 
 def _group(state: State) -> Group:

@@ -53,7 +53,10 @@ def _stored(entry: Entry) -> int:
 def _sparse_map(entry: Entry) -> bytes:
     if entry.sparse is None:
         return b""
-    numbers = [len(entry.sparse), *(number for region in entry.sparse for number in region)]
+    regions = entry.sparse
+    if sum(regions[-1] if regions else (0, 0)) < entry.size:
+        regions = [*regions, (entry.size, 0)]  # else GNU tar leaves out a hole at the end
+    numbers = [len(regions), *(number for region in regions for number in region)]
     text = b"".join(b"%d\n" % number for number in numbers)
     return text + bytes(-len(text) % BLOCK)
 

@@ -60,10 +60,12 @@ class TarReader:
 
     Attributes:
         checksum: CRC-32 of the data of the current entry that was read so far.
+        is_ended: Whether the mark of the archive's end was met.
     """
 
     def __init__(self, stream: Readable) -> None:
         self.checksum = 0
+        self.is_ended = False
         self._stream = stream
         self._left = 0
         self._padding = 0
@@ -106,6 +108,7 @@ class TarReader:
     def _header(self) -> bytes | None:
         block = self._read(BLOCK)
         if len(block) < BLOCK or block.count(0) == BLOCK:
+            self.is_ended = len(block) == BLOCK
             while self._read(_CHUNK):
                 pass
             return None

@@ -17,7 +17,7 @@ _REQUEST, _ACK, _EXCL, _CREATE = 0x1, 0x4, 0x200, 0x400
 _ERROR = 2
 _IFF_UP = 1
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_PID = 1, 3, 4, 10, 18, 19
-_IFLA_PROTINFO, _IFLA_BRPORT_MODE, _NESTED = 12, 4, 0x8000
+_IFLA_PROTINFO, _IFLA_BRPORT_MODE, _IFLA_BRPORT_ISOLATED, _NESTED = 12, 4, 33, 0x8000
 _IFLA_LINK, _MODE = 5, 1
 MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
 IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
@@ -26,7 +26,8 @@ _SCOPE_LINK = 253
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
-_GETROUTE, _GETNEIGH = 26, 30
+_DELROUTE, _GETROUTE, _GETNEIGH = 25, 26, 30
+_SCOPE_LINK = 253
 _NDA_DST, _NDA_LLADDR = 1, 2
 _NUD_VALID = 0xDE  # reachable, stale, delay, probe, without ARP, permanent
 _SIOCGIFFLAGS, _SIOCGIFADDR = 0x8913, 0x8915
@@ -114,8 +115,17 @@ def reflect(name: str) -> None:
 
     With br_netfilter a packet that nftables leads back to its sender is not routed, but stays on the bridge.
     """
-    mode = attribute(_IFLA_PROTINFO | _NESTED, attribute(_IFLA_BRPORT_MODE, b"\1"))
-    message = struct.pack("=BxHiII", socket.AF_BRIDGE, 0, socket.if_nametoindex(name), 0, 0) + mode
+    _switch_port_on(name, _IFLA_BRPORT_MODE)
+
+
+def divide(name: str) -> None:
+    """Have a bridge pass no frames between this interface and others that are divided ("isolated", bridge(8))."""
+    _switch_port_on(name, _IFLA_BRPORT_ISOLATED)
+
+
+def _switch_port_on(name: str, kind: int) -> None:
+    switch = attribute(_IFLA_PROTINFO | _NESTED, attribute(kind, b"\1"))
+    message = struct.pack("=BxHiII", socket.AF_BRIDGE, 0, socket.if_nametoindex(name), 0, 0) + switch
     transact([(_SETLINK, _REQUEST | _ACK, message)], f"interface {name}")
 
 
@@ -226,16 +236,63 @@ def _asked(kind: int, body: bytes, subject: str) -> bytes:
 
 def loopback_up() -> None:
     """Bring up lo in this network namespace."""
-    transact([(_NEWLINK, _REQUEST | _ACK, _link(socket.if_nametoindex("lo"), _IFF_UP, b""))], "interface lo")
+    set_up("lo")
 
 
 def make_ifb(name: str) -> None:
     """Make an interface of kind ifb and bring it up; it is fine when it is there."""
-    body = _text(_IFLA_IFNAME, name) + attribute(_IFLA_LINKINFO, _text(_INFO_KIND, "ifb"))
+    make_link(name, "ifb")
+
+
+def make_link(name: str, kind: str, mtu: int = 0, *, is_up: bool = True) -> None:
+    """Make an interface; it is fine when it is there.
+
+    Args:
+        name: Its name.
+        kind: As ip-link(8) calls it.
+        mtu: 0 for the kind's own.
+        is_up: Whether it is brought up at once.
+    """
+    body = _text(_IFLA_IFNAME, name) + attribute(_IFLA_LINKINFO, _text(_INFO_KIND, kind))
+    body += _number(_IFLA_MTU, mtu) if mtu else b""
+    flags = _REQUEST | _ACK | _CREATE | _EXCL
     try:
-        transact([(_NEWLINK, _REQUEST | _ACK | _CREATE | _EXCL, _link(0, _IFF_UP, body))], f"interface {name}")
+        transact([(_NEWLINK, flags, _link(0, _IFF_UP if is_up else 0, body))], f"interface {name}")
     except FileExistsError:
         return
+
+
+def set_up(name: str) -> None:
+    """Bring an interface of this network namespace up."""
+    transact([(_NEWLINK, _REQUEST | _ACK, _link(socket.if_nametoindex(name), _IFF_UP, b""))], f"interface {name}")
+
+
+def add_route(address: str, length: int, name: str) -> None:
+    """Route IPv4 addresses through an interface; it is fine when they are.
+
+    Args:
+        address: The first one.
+        length: Of the prefix.
+        name: The interface.
+    """
+    message = _NEWROUTE, _REQUEST | _ACK | _CREATE | _EXCL, _route(address, length, name)
+    try:
+        transact([message], f"route to {address}/{length}")
+    except FileExistsError:
+        return
+
+
+def delete_route(address: str, length: int, name: str) -> None:
+    """Delete such a route; it is fine when there is none."""
+    try:
+        transact([(_DELROUTE, _REQUEST | _ACK, _route(address, length, name))], f"route to {address}/{length}")
+    except ProcessLookupError:
+        return
+
+
+def _route(address: str, length: int, name: str) -> bytes:
+    rtmsg = struct.pack("=BBBBBBBBI", socket.AF_INET, length, 0, 0, 254, 3, _SCOPE_LINK, 1, 0)
+    return rtmsg + attribute(_RTA_DST, socket.inet_aton(address)) + _number(_RTA_OIF, socket.if_nametoindex(name))
 
 
 def delete_link(name: str) -> None:

@@ -27,6 +27,7 @@ _IOPRIO_SET = 251 if _IS_X86 else 30
 _SCHED_SETATTR = 314 if _IS_X86 else 274
 _BPF = 321 if _IS_X86 else 280
 _SET_MEMPOLICY = 238 if _IS_X86 else 237
+_RENAMEAT2 = 316 if _IS_X86 else 276
 _OPEN_TREE, _MOVE_MOUNT = 428, 429
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
 _CLONE3, _CLOSE_RANGE, _OPENAT2, _MOUNT_SETATTR = 435, 436, 437, 442
@@ -154,6 +155,12 @@ def openat2(directory_fd: int, path: bytes, flags: int, mode: int = 0, resolve: 
     """Open a path under rules for its resolution; return an fd (close-on-exec)."""
     how = struct.pack("=3Q", flags | os.O_CLOEXEC, mode, resolve)
     return _call(_OPENAT2, directory_fd, path, how, ctypes.c_size_t(len(how)))
+
+
+def exchange(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> None:
+    """Give two paths each other's files, at once for everybody (rename(2), RENAME_EXCHANGE)."""
+    here = _long(AT_FDCWD)
+    _call(_RENAMEAT2, here, os.fsencode(first), here, os.fsencode(second), ctypes.c_uint(2))
 
 
 def prctl(option: int, argument: int = 0, argument3: int = 0) -> int:

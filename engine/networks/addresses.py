@@ -17,6 +17,7 @@ from engine.store.paths import find
 Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
 _MEMORIES = {4: "last_address", 6: "last_address6"}
 _LONGEST_PREFIXES = {4: 30, 6: 126}
+_SMALLER = (20, 24)
 
 
 class Space(Value, frozen=True):
@@ -55,9 +56,6 @@ class Space(Value, frozen=True):
         if str(found) in reserved:
             raise InvalidArgument(f"address {address} of network {self.network} is kept for {reserved[str(found)]}")
         return str(found)
-
-
-_SMALLER = (20, 24)
 
 
 def space_of(network: Network, version: int = 4) -> Space:
@@ -180,19 +178,11 @@ def lease(directory: Path, space: Space, container_id: str, is_in_use: Callable[
     raise Conflict(f"all addresses of network {space.network} ({space.part}) are taken")
 
 
-def lease_one(
-    directory: Path, network: str, address: str, container_id: str, is_in_use: Callable[[str], bool]
-) -> str:  # fmt: skip
-    """Take a certain address; return it.
-
-    Raises:
-        Conflict: Another container has it.
-    """
+def lease_one(directory: Path, address: str, container_id: str, is_in_use: Callable[[str], bool]) -> str:
+    """Take a certain address; return the container that has it, or an empty text when it is ours now."""
     path = directory / address
     with files.FileLock(directory.with_name("leases.lock")):
-        if not _take(path, container_id, is_in_use):
-            raise Conflict(f"address {address} of network {network} is in use by container {path.read_text()[:12]}")
-    return address
+        return "" if _take(path, container_id, is_in_use) else path.read_text()
 
 
 def _take(path: Path, container_id: str, is_in_use: Callable[[str], bool]) -> bool:

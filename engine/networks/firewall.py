@@ -10,6 +10,7 @@ from pathlib import Path
 from engine.errors import NotSupported
 from engine.linux import files, nfnetlink
 from engine.model.network import InForce, Network
+from engine.networks import wireguard
 from engine.networks.rules import ruleset
 from engine.store.paths import Paths
 
@@ -55,8 +56,10 @@ class Firewall:
         """Return whether a bridge is there with its rules; somebody may have flushed them."""
         return Path("/sys/class/net", bridge).exists() and bridge in self.ready() and nfnetlink.has_table(self.table)
 
-    def apply(self, networks: tuple[Network, ...]) -> None:
-        """Make the rules what the networks and the published ports need; the lock is held.
+    def apply(self, networks: tuple[Network, ...]) -> bool:
+        """Make the rules what the networks and the published ports need; return whether IPv6 is forwarded only from now on.
+
+        The lock is held.
 
         Raises:
             NotSupported: nftables cannot be used.
@@ -65,15 +68,20 @@ class Firewall:
 
         if _FORWARDING.read_text().strip() != "1":
             _FORWARDING.write_text("1")
-        if any(network.subnet6 and network.bridge and not network.internal for network in networks):
-            _forward_ipv6()
+        needs_ipv6 = any(network.subnet6 and network.bridge and not network.internal for network in networks)
+        is_new = needs_ipv6 and _forward_ipv6()
         try:
-            nftables.run(ruleset(self.table, tuple(item for item in networks if item.subnet), self._in_force()))
+            usable = tuple(item for item in networks if item.subnet)
+            tunnels = [
+                (one, wireguard.interface_of(self._paths.mark, one.name)) for one in usable if wireguard.is_wanted(one)
+            ]
+            nftables.run(ruleset(self.table, usable, self._in_force(), tunnels))
         except nftables.RulesRefused as error:
             raise NotSupported(
                 f"cannot set up NAT: {error.strerror}", hint="install nftables, or use --network host"
             ) from error
         files.write_atomic(self._ready_file, " ".join(item.bridge for item in networks if item.bridge).encode())
+        return is_new
 
     def remove(self) -> None:
         """Remove the table."""
@@ -160,21 +168,22 @@ class Firewall:
         )
 
 
-def _forward_ipv6() -> None:
-    """Have the host forward IPv6, which it does for all its interfaces or for none.
+def _forward_ipv6() -> bool:
+    """Have the host forward IPv6, which it does for all its interfaces or for none; return whether it did not before.
 
     A host that forwards ignores routers. Where it has its default route from one, it goes on to listen to that
     (accept_ra is 2), so that it keeps the route (linux/Documentation/networking/ip-sysctl.rst, accept_ra).
     """
     switch = _CONFIGURATION6 / "all" / "forwarding"
     if switch.read_text().strip() == "1":
-        return
+        return False
     for line in _ROUTES6.read_text().splitlines():
         *_, flags, interface = line.split()
         listens = _CONFIGURATION6 / interface / "accept_ra"
         if int(flags, 16) & _FROM_ROUTER == _FROM_ROUTER and listens.read_text().strip() == "1":
             listens.write_text("2")
     switch.write_text("1")
+    return True
 
 
 def _elements(wanted: InForce) -> set[tuple[str, bytes, bytes]]:

@@ -34,6 +34,12 @@ def upstream(servers: tuple[str, ...]) -> list[str]:
     return [*(servers or _servers(text) or _FALLBACK)]
 
 
+def completes(options: tuple[str, ...]) -> bool:
+    """Return whether names without a dot are to get a search domain first: who asks for ndots does not mean them as they are."""
+    asked = (option.removeprefix("ndots:") for option in options if option.startswith("ndots:"))
+    return any(number.isdigit() and int(number) > 0 for number in asked)
+
+
 def _servers(text: str) -> tuple[str, ...]:
     words = (line.split() for line in text.splitlines())
     return tuple(word[1] for word in words if len(word) > 1 and word[0] == "nameserver")

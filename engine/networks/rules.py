@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from engine.model.network import InForce, Network, PublishedPort
+from engine.networks import wireguard
+from engine.networks.drivers import is_divided, masquerades
 
 _PROTOCOLS = "{ tcp, udp, sctp }"
 _ANY, _ANY6 = "0.0.0.0", "::"  # noqa: S104 - not bound, but compared
 
 
-def ruleset(table: str, networks: tuple[Network, ...], in_force: InForce | None = None) -> str:
+def ruleset(table: str, networks: tuple[Network, ...], in_force: InForce | None = None,
+    tunnels: Iterable[tuple[Network, str]] = (),
+) -> str:  # fmt: skip
     """Return the commands that make the table exactly what the bridge networks need.
 
     Outgoing traffic is masqueraded, answers come back, neighbours on a bridge reach each other, bridges are
@@ -24,13 +28,15 @@ def ruleset(table: str, networks: tuple[Network, ...], in_force: InForce | None 
         table: The table's name.
         networks: All networks.
         in_force: The published ports and the resolvers of the containers that run.
+        tunnels: (network, interface) of those that are encrypted.
     """
     bridges = [network for network in networks if network.driver == "bridge"]
-    forward, masquerade, guard = [], [], []
+    guard, forward, masquerade = wireguard.rules(tunnels)
     for network in bridges:
         name = f'"{network.bridge}"'
         forward.append(f"oifname {name} ct state established,related accept")
-        forward.append(f"iifname {name} oifname {name} accept")
+        if not is_divided(network):
+            forward.append(f"iifname {name} oifname {name} accept")
     ours = "{ " + ", ".join(f'"{network.bridge}"' for network in bridges) + " }"
     if bridges:
         guard.append(f"iifname {ours} ip daddr 127.0.0.0/8 drop")
@@ -43,10 +49,12 @@ def ruleset(table: str, networks: tuple[Network, ...], in_force: InForce | None 
             forward.append(f"iifname {name} drop")
         else:
             forward.append(f"iifname {name} accept")
-            masquerade.append(f"ip saddr {network.subnet} oifname != {name} masquerade")
+            if masquerades(network):
+                masquerade.append(f"ip saddr {network.subnet} oifname != {name} masquerade")
             masquerade.append(f"ip saddr {network.subnet} oifname {name} ct status dnat masquerade")
         if network.subnet6 and not network.internal:
-            masquerade.append(f"ip6 saddr {network.subnet6} oifname != {name} masquerade")
+            if masquerades(network):
+                masquerade.append(f"ip6 saddr {network.subnet6} oifname != {name} masquerade")
             masquerade.append(f"ip6 saddr {network.subnet6} oifname {name} ct status dnat masquerade")
     published = [
         f"meta l4proto {_PROTOCOLS} dnat ip to ip daddr . meta l4proto . th dport map @ports_at",
@@ -60,7 +68,11 @@ def ruleset(table: str, networks: tuple[Network, ...], in_force: InForce | None 
             f"meta l4proto {_PROTOCOLS} {local} dnat ip6 to meta l4proto . th dport map @ports6",
         ]
     names = (
-        [f"iifname {ours} udp dport 53 fib daddr type local redirect to :ip saddr map @resolvers"] if bridges else []
+        [
+            f"iifname {ours} meta l4proto {{ tcp, udp }} th dport 53 fib daddr type local redirect to :ip saddr map @resolvers"
+        ]
+        if bridges
+        else []
     )
     found, resolvers = (in_force.ports, in_force.resolvers) if in_force else ((), ())
     old = [port for port in found if ":" not in port.address]

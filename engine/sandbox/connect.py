@@ -32,6 +32,8 @@ def attach(endpoint: Document, pid: int) -> None:
         str(endpoint["bridge"]), str(endpoint["host_interface"]), str(endpoint["interface"]), pid,
         str(endpoint["mac"]), int(endpoint["mtu"]),
     )  # fmt: skip
+    if endpoint.get("divided"):
+        rtnetlink.divide(str(endpoint["host_interface"]))
     if endpoint.get("reflects"):
         rtnetlink.reflect(str(endpoint["host_interface"]))
     if any((endpoint.get("rates") or {}).values()):

@@ -8,6 +8,11 @@ import struct
 A, PTR, AAAA = 1, 12, 28
 SUCCESS, SERVER_FAILURE = 0, 2
 LARGEST = 4096
+LARGEST_TCP = 65535
+_LARGEST_PLAIN = 512
+_OPTIONS = 41
+_TRUNCATED, _AUTHORITATIVE, _CODE = 0x0200, 0x0400, 0xF
+_NO_SUCH_NAME = 3
 _IN = 1
 _TTL = 5
 _HEADER = 12
@@ -24,12 +29,14 @@ class Question:
         name: Lower case, without the dot at the end.
         kind: The type of the records that are asked for.
         end: Where it ends in the message.
+        largest: Bytes that an answer over UDP may have.
     """
 
-    def __init__(self, name: str, kind: int, end: int) -> None:
+    def __init__(self, name: str, kind: int, end: int, largest: int) -> None:
         self.name = name
         self.kind = kind
         self.end = end
+        self.largest = largest
 
 
 def parse(message: bytes) -> Question | None:
@@ -49,7 +56,22 @@ def parse(message: bytes) -> Question | None:
         return None
     kind, of_class = struct.unpack_from("!HH", message, place + 1)
     name = b".".join(labels).decode("ascii", "replace").lower()
-    return Question(name, kind, place + 5) if of_class == _IN and len(name) <= _LONGEST_NAME else None
+    if of_class != _IN or len(name) > _LONGEST_NAME:
+        return None
+    return Question(name, kind, place + 5, _largest(message[place + 5 :]))
+
+
+def _largest(rest: bytes) -> int:
+    """Return how long an answer may be, from what follows the question (RFC 6891, section 6.1.2)."""
+    if len(rest) < 5 or rest[0] or struct.unpack_from("!H", rest, 1)[0] != _OPTIONS:
+        return _LARGEST_PLAIN
+    return min(LARGEST, max(_LARGEST_PLAIN, int(struct.unpack_from("!H", rest, 3)[0])))
+
+
+def settles(message: bytes) -> bool:
+    """Return whether a server's answer is the last word; docker's rule: success, or "no such name" by who must know."""
+    flags = int.from_bytes(message[2:4], "big")
+    return flags & _CODE == SUCCESS or (flags & _CODE == _NO_SUCH_NAME and bool(flags & _AUTHORITATIVE))
 
 
 def query(identifier: bytes, name: str, kind: int) -> bytes:
@@ -86,19 +108,31 @@ def _after_name(message: bytes, place: int) -> int:
     return place + 2
 
 
-def answer(query: bytes, question: Question, records: list[bytes], code: int = SUCCESS) -> bytes:
-    """Return the answer to a query.
+def answer(
+    query: bytes, question: Question, records: list[bytes], code: int = SUCCESS, *, largest: int = 0
+) -> bytes:  # fmt: skip
+    """Return the answer to a query; what does not fit is left out, and the answer says so.
 
     Args:
         query: The query.
         question: Its question.
         records: The data of the records, which are of the kind that was asked for.
         code: The response code.
+        largest: Bytes that it may have; 0 for what the question allows over UDP.
     """
-    identifier, flags = struct.unpack_from("!HH", query)
-    head = struct.pack("!HHHHHH", identifier, 0x8080 | (flags & 0x0100) | code, 1, len(records), 0, 0)
-    tail = (_QUESTION_NAME + struct.pack("!HHIH", question.kind, _IN, _TTL, len(data)) + data for data in records)
-    return head + query[_HEADER : question.end] + b"".join(tail)
+    identifier, asked = struct.unpack_from("!HH", query)
+    flags = 0x8080 | (asked & 0x0100) | code
+    room = (largest or question.largest) - question.end
+    fitting: list[bytes] = []
+    for data in records:
+        record = _QUESTION_NAME + struct.pack("!HHIH", question.kind, _IN, _TTL, len(data)) + data
+        room -= len(record)
+        if room < 0:
+            flags |= _TRUNCATED
+            break
+        fitting.append(record)
+    head = struct.pack("!HHHHHH", identifier, flags, 1, len(fitting), 0, 0)
+    return head + query[_HEADER : question.end] + b"".join(fitting)
 
 
 def encode_name(name: str) -> bytes:

@@ -98,7 +98,7 @@ class Monitor:
             self._checks.begin(self._pid, self._group, self._streams)
         self._recorder.begin(self._group, self._pid)
         self._follower.is_running = True
-        timers = (self._recorder, self._follower, *([self._checks] if self._checks else []))
+        timers = (self._recorder, self._follower, self._resolver, *([self._checks] if self._checks else []))
         status = self._streams.supervise(self._pid, *timers)
         self._follower.is_running = False
         self._recorder.end()
@@ -342,6 +342,7 @@ class Monitor:
         for number, path in enumerate(volumes):
             if os.path.exists(f"{path}/shared"):  # another container has it too
                 continue
+            self._volumes.forget(os.path.basename(path))
             try:
                 os.rename(path, f"{trash}.{number}")
             except FileNotFoundError:

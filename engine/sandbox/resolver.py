@@ -6,6 +6,7 @@ table leads the container's queries to it, so the container's own port 53 stays 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -13,6 +14,8 @@ import time
 
 from engine.linux import files
 from engine.sandbox import dns
+from engine.sandbox.inquiries import PATIENCE, PORT, Inquiries
+from engine.sandbox.streams import Timer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,11 +25,10 @@ if TYPE_CHECKING:
 
     Document = dict[str, Any]
 
-_PORT = 53
 _FAMILIES = {dns.A: socket.AF_INET, dns.AAAA: socket.AF_INET6}
 _ID = 64
 _MOST_PENDING = 64
-_PATIENCE = 10.0
+_TRIES = 16
 _SETTLED_AFTER = 0.1
 
 
@@ -76,16 +78,19 @@ class Names:
 class Pending:
     """A query that a server of the host was asked."""
 
-    def __init__(self, channel: socket.socket, client: tuple[str, int], query: bytes, server: int) -> None:
+    def __init__(
+        self, channel: socket.socket, client: tuple[str, int], query: bytes, question: dns.Question, server: int
+    ) -> None:  # fmt: skip
         self.channel = channel
         self.client = client
         self.query = query
+        self.question = question
         self.server = server
         self.since = time.monotonic()
 
 
-class Resolver:
-    """Answers one container.
+class Resolver(Timer):
+    """Answers one container, over UDP here and over TCP by its inquiries.
 
     Attributes:
         redirect: The container's address and our port, once we listen; else None.
@@ -101,21 +106,47 @@ class Resolver:
         self._known: dict[str, Names] = {}
         self._pending: dict[int, Pending] = {}
         self._channel: socket.socket | None = None
+        self._turn = 0
+        self._inquiries = Inquiries(streams, str(self._settings.get("source")), self._servers, self._records)
         self.redirect: list[Any] | None = None
 
     def listen(self) -> None:
-        """Listen on the bridge's address; it is fine to be asked again.
+        """Listen on the bridge's address, at one port over UDP and TCP; it is fine to be asked again.
 
         Raises:
             OSError: The bridge is gone.
         """
         if not self._settings or self._channel:
             return
-        kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-        self._channel = socket.socket(socket.AF_INET, kind)
-        self._channel.bind((str(self._settings["address"]), 0))
-        self._streams.watch(self._channel.fileno(), self._answer_all)
-        self.redirect = [self._settings["source"], self._channel.getsockname()[1]]
+        address = str(self._settings["address"])
+        for left in reversed(range(_TRIES)):
+            channel = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+            try:
+                channel.bind((address, 0))
+                self._inquiries.listen(address, channel.getsockname()[1])
+            except OSError as error:
+                channel.close()
+                if error.errno != errno.EADDRINUSE or not left:
+                    raise
+            else:
+                break
+        self._channel = channel
+        self._streams.watch(channel.fileno(), self._answer_all)
+        self.redirect = [self._settings["source"], channel.getsockname()[1]]
+
+    def left(self) -> float | None:
+        """Return the milliseconds until a server has been silent for too long."""
+        ends = [pending.since + PATIENCE for pending in self._pending.values()]
+        lefts = [max(0.0, min(ends) - time.monotonic()) * 1000 + 1] if ends else []
+        other = self._inquiries.left()
+        return min([*lefts, *([] if other is None else [other])], default=None)
+
+    def tick(self) -> None:
+        """Ask others instead of servers that have been silent for too long."""
+        now = time.monotonic()
+        for pending in [one for one in self._pending.values() if now > one.since + PATIENCE]:
+            self._finish(pending, b"")
+        self._inquiries.tick()
 
     def _answer_all(self) -> None:
         assert self._channel
@@ -147,14 +178,17 @@ class Resolver:
             if address in names.names:
                 return [dns.encode_name(names.names[address])]
             found = names.addresses.get(question.name.removesuffix(f".{names.network}"))
-            family = _FAMILIES.get(question.kind)
             if found:
-                return (
-                    [socket.inet_pton(family, one) for one in found if (":" in one) == (family == socket.AF_INET6)]
-                    if family
-                    else []
-                )
-        return None
+                return self._addresses(found, _FAMILIES.get(question.kind))
+        is_single = question.kind in _FAMILIES and "." not in question.name
+        return [] if is_single and self._settings.get("completes") else None
+
+    def _addresses(self, found: list[str], family: int | None) -> list[bytes]:
+        """Return the addresses of a family; another one comes first each time, so that all get their share of the load."""
+        fitting = [one for one in found if family and (":" in one) == (family == socket.AF_INET6)]
+        self._turn += 1
+        first = self._turn % len(fitting) if fitting else 0
+        return [socket.inet_pton(family or 0, one) for one in (*fitting[first:], *fitting[:first])]
 
     def _networks(self) -> list[Names]:
         """Return the names of all networks that the container is in by now."""
@@ -175,50 +209,52 @@ class Resolver:
         """Ask a server of the host; who asks again has got no answer, so the next server is asked."""
         again = next((one for one in self._pending.values() if (one.client, one.query) == (client, query)), None)
         for pending in list(self._pending.values()):
-            is_old = time.monotonic() - pending.since > _PATIENCE
-            if pending is again or is_old or len(self._pending) >= _MOST_PENDING:
+            if pending is again or len(self._pending) >= _MOST_PENDING:
                 self._forget(pending)
         first = again.server + 1 if again else 0
         for number in range(first, first + len(self._servers)):
-            if self._ask(number % len(self._servers), query, client):
+            if self._ask(number % len(self._servers), query, client, question):
                 return
         self._send(dns.answer(query, question, [], dns.SERVER_FAILURE), client)
 
-    def _ask(self, number: int, query: bytes, client: tuple[str, int]) -> bool:
+    def _ask(self, number: int, query: bytes, client: tuple[str, int], question: dns.Question) -> bool:
         """Send a query to a server, from a port that nobody can foresee; return whether that worked."""
         server = self._servers[number]
         family = socket.AF_INET6 if ":" in server else socket.AF_INET
-        channel = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         try:
-            channel.connect((server, _PORT))
+            channel = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        except OSError:
+            return False
+        try:
+            channel.connect((server, PORT))
             channel.send(query)
         except OSError:
             channel.close()
             return False
-        pending = Pending(channel, client, query, number)
+        pending = Pending(channel, client, query, question, number)
         self._pending[channel.fileno()] = pending
         self._streams.watch(channel.fileno(), lambda: self._relay(pending))
         return True
 
     def _relay(self, pending: Pending) -> None:
-        """Pass a server's answer on; one that is not there leaves the query to the next."""
         try:
-            message = pending.channel.recv(dns.LARGEST)
+            message = pending.channel.recv(dns.LARGEST_TCP)
         except BlockingIOError:
             return
         except OSError:
             message = b""
-        if message and message[:2] != pending.query[:2]:
-            return
+        if not message or message[:2] == pending.query[:2]:
+            self._finish(pending, message)
+
+    def _finish(self, pending: Pending, message: bytes) -> None:
+        """Pass a server's answer on; one that settles nothing, or is not there, leaves the query to the next."""
         self._forget(pending)
-        if message:
-            self._send(message, pending.client)
-        elif pending.server + 1 >= len(self._servers) or not self._ask(
-            pending.server + 1, pending.query, pending.client
-        ):
-            question = dns.parse(pending.query)
-            assert question
-            self._send(dns.answer(pending.query, question, [], dns.SERVER_FAILURE), pending.client)
+        if not message or not dns.settles(message):
+            for number in range(pending.server + 1, len(self._servers)):
+                if self._ask(number, pending.query, pending.client, pending.question):
+                    return
+        failure = dns.answer(pending.query, pending.question, [], dns.SERVER_FAILURE)
+        self._send(message or failure, pending.client)
 
     def _forget(self, pending: Pending) -> None:
         if self._pending.pop(pending.channel.fileno(), None):

@@ -145,10 +145,10 @@ class Streams:
         self._listener.listen(16)
         self._poll.register(self._listener.fileno(), select.POLLIN)
 
-    def watch(self, fd: int, action: Callable[[], None]) -> None:
-        """Do something whenever a file descriptor can be read."""
+    def watch(self, fd: int, action: Callable[[], None], events: int = select.POLLIN) -> None:
+        """Do something whenever a file descriptor can be read, or is ready for other events; the last word counts."""
         self._others[fd] = action
-        self._poll.register(fd, select.POLLIN)
+        self._poll.register(fd, events)
 
     def unwatch(self, fd: int) -> None:
         """Forget a file descriptor that was watched."""

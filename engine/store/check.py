@@ -154,7 +154,7 @@ def _discard_half(paths: Paths, lock: Path, record: Path) -> None:
 
 def _locks(paths: Paths) -> Iterator[Problem]:
     """Yield the locks of what is gone; a lock is removed by who holds it, so nobody else can mean the same file."""
-    homes = {"container": paths.containers, "layer": paths.root / "layers"}
+    homes = {"container": paths.containers, "layer": paths.root / "layers", "volume": paths.volumes}
     for lock in paths.locks.iterdir():
         kind, _, name = lock.name.partition("-")
         if kind in homes and name and not homes[kind].joinpath(name).exists() and not is_locked(lock):

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from engine.errors import Conflict, InvalidArgument, NotFound, StoreError
+from engine.errors import Conflict, InvalidArgument, NotFound, NotSupported, StoreError
 from engine.linux import files, inside
-from engine.model.volume import Volume
+from engine.model.value import replace
+from engine.model.volume import Volume, VolumePrunePlan
 from engine.store import records
 from engine.store.journal import Journal
 from engine.store.paths import Paths, find
+from engine.volumes import contents
 from engine.volumes.drivers.drivers import driver_of
+from engine.volumes.replicate import make_data, opened_directory
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,127}")
 
@@ -56,24 +60,45 @@ class VolumeStore:
         )  # fmt: skip
 
     def inspect(self, name: str) -> dict[str, Any]:
-        """Return a volume in docker's JSON shape, with its size."""
+        """Return a volume in docker's JSON shape; as there, sizes are for `measure` and `disk_usage`."""
         volume = self.get(name)
         return {
             "Name": volume.name, "Driver": volume.driver, "Mountpoint": volume.mountpoint, "Scope": "local",
             "CreatedAt": volume.created_at.isoformat(), "Labels": volume.labels or None, "Options": volume.options or None,
-            "UsageData": {"Size": self.size(name), "RefCount": len(volume.used_by)},
+            "UsageData": {"Size": -1, "RefCount": len(volume.used_by)},
         }  # fmt: skip
 
     def size(self, name: str) -> int:
-        """Return the bytes that a volume's files occupy."""
-        total = 0
-        for _, _, names, fd in os.fwalk(self.get(name).mountpoint):
-            for entry in names:
+        """Return the bytes that a volume's files occupy, 0 for files that are not on this host's disk."""
+        try:
+            with contents.opened(self.get(name)) as root_fd:
+                return contents.measure(root_fd).size
+        except NotSupported:
+            return 0
+
+    @contextmanager
+    def using(self, name: str, *, alone: bool = False) -> Iterator[Volume]:
+        """Hold a volume while its files are worked on: nobody removes or replaces them meanwhile.
+
+        Args:
+            name: The volume.
+            alone: Whether nobody else may hold it.
+
+        Raises:
+            NotFound: There is none.
+            Conflict: Somebody holds it in a way that forbids this.
+        """
+        self.get(name)
+        path = self._paths.lock(f"volume-{name}")
+        try:
+            with files.FileLock(path, blocking=False, shared=not alone):
                 try:
-                    total += os.stat(entry, dir_fd=fd, follow_symlinks=False).st_blocks * 512
-                except FileNotFoundError:
-                    continue
-        return total
+                    yield self.get(name)
+                finally:
+                    if alone and not self._paths.volumes.joinpath(name).exists():
+                        path.unlink(missing_ok=True)
+        except BlockingIOError as error:
+            raise Conflict(f"volume {name} is being worked on by another command") from error
 
     def create(
         self, name: str = "", *, labels: dict[str, str] | None = None, driver: str = "",
@@ -105,7 +130,8 @@ class VolumeStore:
                 return _with_driver(self.get(name), driver)
             files.remove_tree(target)
             target.mkdir(mode=0o700)
-            target.joinpath("data").mkdir(mode=0o755)
+            with opened_directory(target) as target_fd:
+                make_data(target_fd, "data")
             volume = Volume(name, driver or "local", str(target / "data"), datetime.now(UTC), anonymous,
                 labels or {}, options or {})  # fmt: skip
             records.save(target / "volume.json", volume)
@@ -120,23 +146,54 @@ class VolumeStore:
             Conflict: A container uses it.
         """
         try:
-            volume = self.get(name)
+            with self.using(name, alone=True) as volume:
+                if volume.used_by:
+                    raise Conflict(f"volume {name} is used by container {self._shown(volume.used_by[0])}")
+                self._paths.discard(self._paths.volumes / name)
+                files.remove_tree(self._paths.mounted_volume(name))
         except NotFound:
             if force:
                 return
             raise
-        if volume.used_by:
-            raise Conflict(f"volume {name} is used by container {volume.used_by[0][:12]}")
-        self._paths.discard(self._paths.volumes / name)
-        files.remove_tree(self._paths.mounted_volume(name))
         self._journal.append("volume", "destroy", name, name)
 
-    def prune(self) -> tuple[str, ...]:
-        """Remove the anonymous volumes that no container uses; return their names."""
-        gone = tuple(volume.name for volume in self.list() if volume.anonymous and not volume.used_by)
-        for name in gone:
-            self.remove(name, force=True)
-        return gone
+    def _shown(self, container_id: str) -> str:
+        """Return what a container is called in a sentence."""
+        return container_id[:12]
+
+    def plan_prune(
+        self, *, takes_named: bool = False, labels: tuple[str, ...] = (), without_labels: tuple[str, ...] = ()
+    ) -> VolumePrunePlan:
+        """Return the volumes that a prune would remove: those that no container uses, as docker chooses them.
+
+        Args:
+            takes_named: Whether those go whose name the engine did not make up.
+            labels: Take only those with these labels: "name" or "name=value".
+            without_labels: Leave out those with these labels.
+        """
+        chosen = [
+            replace(volume, size=self.size(volume.name))
+            for volume in self.list()
+            if not volume.used_by
+            and (takes_named or volume.anonymous)
+            and all(_has_label(volume, label) for label in labels)
+            and not any(_has_label(volume, label) for label in without_labels)
+        ]
+        return VolumePrunePlan(tuple(chosen), sum(volume.size or 0 for volume in chosen))
+
+    def prune(self, plan: VolumePrunePlan | None = None) -> tuple[str, ...]:
+        """Remove what a plan has, by default the unused anonymous volumes; return the names of those that went.
+
+        One that a container uses by now stays.
+        """
+        gone = []
+        for volume in (plan or self.plan_prune()).volumes:
+            try:
+                self.remove(volume.name)
+            except (NotFound, Conflict):
+                continue
+            gone.append(volume.name)
+        return tuple(gone)
 
     def share(self, name: str) -> None:
         """Keep an anonymous volume from going with the container that it was made for, since another has it too."""
@@ -173,6 +230,16 @@ class VolumeStore:
             ) from error
         finally:
             os.close(data)
+
+
+def is_name(text: str) -> bool:
+    """Return whether a text may be a volume's name."""
+    return bool(_NAME.fullmatch(text))
+
+
+def _has_label(volume: Volume, wanted: str) -> bool:
+    name, equals, value = wanted.partition("=")
+    return name in volume.labels and (not equals or volume.labels[name] == value)
 
 
 def _with_driver(volume: Volume, driver: str) -> Volume:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +59,26 @@ def test_from_the_first_screen_to_a_retuned_container(empty: Engine) -> None:
     screen.press("q")
     assert screen.close() == 0
     assert {container.name for container in empty.containers.list(all=False)} == {"demo-memory", "demo-io"}
+
+
+def test_a_trial_is_taken_back_when_the_console_is_killed(empty: Engine) -> None:
+    empty.system.demo_up()
+    screen = ConsoleScreen(str(empty.root), rows=24, columns=80)
+    screen.until(lambda seen: seen.count("● running") == 3)
+    screen.press("/cpu\r")
+    screen.until("containers 1/3")
+    screen.press("t")
+    screen.until("Retune demo-cpu")
+    screen.press("t--")
+    screen.until("The next change is on trial for 10 s")
+    screen.press("h")
+    screen.until(lambda seen: re.search(r"On trial, \d+ s left · cpus 0.5 → 0.45", seen))
+    assert empty.containers.tuning.on_trial("demo-cpu") is not None
+    screen.kill()
+    deadline = time.monotonic() + 120
+    while empty.containers.get("demo-cpu").limits.cpus != 0.5:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_a_killed_console_leaves_the_containers_and_the_next_one_sees_them(empty: Engine) -> None:

@@ -57,7 +57,7 @@ def test_a_container_is_in_all_networks_it_asks_for(engine: Engine) -> None:
     ):
         assert part in text
     assert reaches(engine, both, behind.endpoints[0].address)
-    with pytest.raises(Conflict, match=r"198.18.22.77 of network back is in use by container"):
+    with pytest.raises(Conflict, match=rf"198.18.22.77 of network back is in use by container {both.name}"):
         engine.containers.run(replace(SLEEP, network="back", attachments=(Attachment("back", "198.18.22.77"),)))
     networks = engine.containers.inspect(both.id)["NetworkSettings"]["Networks"]
     assert networks["back"]["IPAddress"] == "198.18.22.77"

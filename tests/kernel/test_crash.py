@@ -46,6 +46,7 @@ def spec(*command: str, **more: object) -> ContainerSpec:
 
 
 LONG = ("sleep", "1000")
+MEMORY = Mount("volume", "/memory", driver="tmpfs")
 BIG = spec(*LONG, mounts=(Mount("volume", "/etc"), Mount("volume", "/data", "named")))
 
 
@@ -86,7 +87,7 @@ RUNNING: Action = lambda engine: engine.containers.run(spec(*LONG))  # noqa: E73
 
 
 def meshed(engine: Engine) -> None:
-    engine.networks.create("mesh")
+    engine.networks.create("mesh", ipv6=True)
     engine.containers.run(spec(*LONG))
 
 
@@ -131,7 +132,7 @@ OPERATIONS: dict[str, tuple[Action, Action]] = {
     "tag": (NOTHING, lambda engine: engine.images.tag(IMAGE, "more:names")),
     "volume-create": (NOTHING, lambda engine: engine.volumes.create("named")),
     "volume-rm": (lambda engine: engine.volumes.create("named"), lambda engine: engine.volumes.remove("named")),
-    "network-create": (NOTHING, lambda engine: engine.networks.create("mesh")),
+    "network-create": (NOTHING, lambda engine: engine.networks.create("mesh", ipv6=True)),
     "connect": (meshed, lambda engine: engine.containers.connections.connect("victim", Attachment("mesh"))),
     "disconnect": (connected, lambda engine: engine.containers.connections.disconnect("victim", "mesh")),
     "move-ports": (published, move_ports),
@@ -145,8 +146,8 @@ STARTS = spec("sh", "-c", "echo out; exit 3")
 CHILDREN: dict[str, tuple[str, Action, Action]] = {
     "launcher-start": ("launcher", NOTHING, lambda engine: run_to_end(engine, STARTS)),
     "launcher-exec": ("launcher", RUNNING, execute),
-    "monitor-whole-run": ("monitor", lambda engine: engine.networks.create("mesh"), lambda engine: run_to_end(engine, replace(STARTS, network="mesh", ports=(PortMapping(80),)))),
-    "monitor-auto-remove": ("monitor", NOTHING, lambda engine: run_to_end(engine, replace(STARTS, auto_remove=True, mounts=BIG.mounts))),
+    "monitor-whole-run": ("monitor", lambda engine: engine.networks.create("mesh", ipv6=True), lambda engine: run_to_end(engine, replace(STARTS, network="mesh", ports=(PortMapping(80),)))),
+    "monitor-auto-remove": ("monitor", NOTHING, lambda engine: run_to_end(engine, replace(STARTS, auto_remove=True, mounts=(*BIG.mounts, MEMORY)))),
     "monitor-terminal": ("monitor", NOTHING, lambda engine: engine.containers.run(spec(*LONG, tty=True))),
     "monitor-failed-start": ("monitor", NOTHING, lambda engine: engine.containers.run(spec("no-such-command"))),
     "monitor-of-a-runtime": ("monitor", NOTHING, lambda engine: run_to_end(engine, replace(STARTS, runtime=RUNTIME))),
@@ -279,6 +280,23 @@ def steps(name: str, attempt: Callable[[int], None], site: Site) -> Iterator[int
         yield number
 
 
+def operate(site: Site, operation: Action, number: int) -> None:
+    """Do something in a process of its own, which is killed before its N-th call into the kernel."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            with Engine(site.state) as victim:
+                faults.arm(number, str(site.marker))
+                operation(victim)
+                sys.setprofile(None)
+        except BaseException:  # noqa: BLE001 - the child must not return
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == (-signal.SIGKILL if number and site.was_killed() else 0)
+
+
 def walk(name: str, attempt: Callable[[int], None], site: Site) -> None:
     for number in steps(name, attempt, site):
         attempt(number)
@@ -297,19 +315,7 @@ def test_an_engine_killed_at_any_step_leaves_the_truth_and_nothing_else(site: Si
 
     def attempt(number: int) -> None:
         prepare(site.engine)
-        pid = os.fork()
-        if pid == 0:
-            try:
-                with Engine(site.state) as victim:
-                    faults.arm(number, str(site.marker))
-                    operation(victim)
-                    sys.setprofile(None)
-            except BaseException:  # noqa: BLE001 - the child must not return
-                traceback.print_exc()
-                os._exit(1)
-            os._exit(0)
-        _, status = os.waitpid(pid, 0)
-        assert os.waitstatus_to_exitcode(status) == (-signal.SIGKILL if number and site.was_killed() else 0)
+        operate(site, operation, number)
 
     walk(name, attempt, site)
 

@@ -93,7 +93,9 @@ def test_traffic_goes_out_with_the_hosts_address_but_neither_from_internal_netwo
     engine.networks.create("inner", ipv6=True, internal=True)
     inner = engine.containers.run(replace(SLEEP, network="inner"))
     assert _FORWARDING.read_text() == "0\n"  # who has no way out needs no forwarding
-    engine.networks.create("dual", subnet6=f"{_PREFIX}:2::/64")
+    dual = engine.networks.create("dual", subnet6=f"{_PREFIX}:2::/64")
+    assert _FORWARDING.read_text() == "1\n"
+    assert [event.id for event in engine.events.list() if event.action == "forward"] == [dual.id]
     server, other = serve(engine, network="dual"), engine.networks.create("other", ipv6=True)
     stranger = engine.containers.run(replace(SLEEP, network=other.name))
     # the outside has no route to containers: an answer proves that the source was rewritten
@@ -145,7 +147,7 @@ def test_what_does_not_fit_is_refused_with_the_name_of_what_is_in_the_way(engine
     first = engine.containers.run(replace(SLEEP, network="dual", attachments=(asked_for,)))
     assert first.endpoints[0].address6 == f"{_PREFIX}:3::7"
     leased = {path.name for path in Path(engine.root, "networks/dual/leases").iterdir()}
-    with pytest.raises(Conflict, match=f"{_PREFIX}:3::7 of network dual is in use by container {first.short_id}"):
+    with pytest.raises(Conflict, match=f"{_PREFIX}:3::7 of network dual is in use by container {first.name}"):
         engine.containers.run(replace(SLEEP, network="dual", attachments=(asked_for,)))
     assert {path.name for path in Path(engine.root, "networks/dual/leases").iterdir()} == leased
     for _ in range(4):

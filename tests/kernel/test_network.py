@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from engine.api import Engine
 from engine.errors import Conflict, InvalidArgument, NotFound
 from engine.model.container import ContainerSpec, ExecSpec
+from engine.model.network import PortMapping
 
 IMAGE = "tuicon/demo"
 _SUBNET = f"198.19.{os.getpid() % 256}"  # another run beside this one has another
@@ -118,14 +121,78 @@ def test_a_network_in_use_stays_and_a_free_one_goes(engine: Engine) -> None:
         run(engine, network="mine")
 
 
-def test_overlapping_and_malformed_subnets_are_refused(engine: Engine) -> None:
+def test_a_policy_of_others_that_drops_what_is_forwarded_is_found(outside: str) -> None:
+    chain = "chain {hook} {{\n type filter hook {hook} priority 0; policy {policy};\n}}\n"
+    commands = "".join(
+        f"table {family} t{policy} {{\n{chain.format(hook='input', policy='drop')}{chain.format(hook='forward', policy=policy)}}}\n"
+        for family in ("ip", "ip6", "inet")
+        for policy in ("drop", "accept")
+    )
+    look = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r}); from engine.linux import nftables; "
+    look += f"nftables.run({commands!r}); print(nftables.foreign_drops('tuicon'))"
+    inside = ["ip", "netns", "exec", outside, sys.executable, "-c", look]
+    done = subprocess.run(inside, check=True, capture_output=True, text=True)
+    assert done.stdout == "('ip tdrop', 'ip6 tdrop', 'inet tdrop')\n"
+
+
+def test_overlapping_and_malformed_subnets_are_refused(engine: Engine, outside: str) -> None:
     engine.networks.create("a", subnet="198.18.100.0/24")
     with pytest.raises(Conflict):
         engine.networks.create("b", subnet="198.18.100.128/25")
+    with pytest.raises(Conflict, match=rf"overlaps {_SUBNET}.0/24, to which the host has a route"):
+        engine.networks.create("c", subnet=f"{_SUBNET}.0/25")
     with pytest.raises(InvalidArgument):
         engine.networks.create("c", subnet="nonsense")
     with pytest.raises(Conflict):
         engine.networks.remove("bridge")
+
+
+def test_a_bridge_takes_docker_s_options(engine: Engine, outside: str) -> None:
+    option = "com.docker.network.bridge"
+    name = f"tb{os.getpid()}"
+    engine.networks.create(
+        "divided", ipv6=True,
+        options={f"{option}.name": name, f"{option}.enable_icc": "false", f"{option}.host_binding_ipv4": "127.0.0.1"},
+    )  # fmt: skip
+    first, second = run(engine, network="divided", ports=(PortMapping(80),)), run(engine, network="divided")
+    there = engine.containers.get(second).endpoints[0]
+    assert there.host_interface in os.listdir(f"/sys/class/net/{name}/brif")
+    assert executed(engine, first, "ping", "-c", "1", "-W", "10", OUTSIDE)[0] == 0
+    for address in (there.address, there.address6):
+        assert executed(engine, first, "ping", "-c", "1", "-W", "1", address)[0] != 0
+    # neither by asking the host to route back what came from its bridge
+    for route, gateway in ((there.address, there.gateway), (there.address6, there.gateway6)):
+        inside = [
+            "nsenter",
+            "-t",
+            str(engine.containers.get(first).pid),
+            "-n",
+            "ip",
+            "route",
+            "add",
+            route,
+            "via",
+            gateway,
+        ]
+        subprocess.run(inside, check=True)
+        assert executed(engine, first, "ping", "-c", "1", "-W", "1", route)[0] != 0
+    ports = engine.containers.get(first).ports
+    assert [port.host_ip for port in ports] == ["127.0.0.1"]
+    with pytest.raises(Conflict, match=f"the host has an interface {name} already"):
+        engine.networks.create("again", options={f"{option}.name": name})
+    for wrong in ({"enable_icc": "perhaps"}, {"name": "a/b"}, {"host_binding_ipv4": "::1"}):
+        with pytest.raises(InvalidArgument):
+            engine.networks.create("wrong", options={f"{option}.{key}": value for key, value in wrong.items()})
+    engine.networks.create("routed", options={f"{option}.enable_ip_masquerade": "0"})
+    third = run(engine, network="routed")
+    address = engine.containers.get(third).endpoints[0].address
+    assert executed(engine, third, "ping", "-c", "1", "-W", "1", OUTSIDE)[0] != 0  # nobody there knows the way back
+    subprocess.run(["ip", "-n", outside, "route", "add", address, "via", f"{_SUBNET}.1"], check=True)
+    assert executed(engine, third, "ping", "-c", "1", "-W", "10", OUTSIDE)[0] == 0
+    engine.containers.remove(first, force=True)
+    engine.containers.remove(second, force=True)
+    engine.networks.remove("divided")
+    assert not os.path.exists(f"/sys/class/net/{name}")
 
 
 def test_the_veth_goes_with_its_container(engine: Engine) -> None:

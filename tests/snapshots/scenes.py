@@ -15,7 +15,8 @@ from textual.widgets import ContentSwitcher, Input
 from engine.model.transfer import Phase
 from engine.model.usage import InterfaceCounters
 from tests.fake_networks import with_networks
-from tests.fakes import NOW, FakeBackend, eight, with_images
+from tests.fake_tuning import with_changes
+from tests.fakes import NOW, FakeBackend, eight, with_images, with_volumes
 from tuicon.app import Console
 from tuicon.config import Config
 from tuicon.messages import SnapshotTaken
@@ -24,6 +25,7 @@ from tuicon.model.traffic import Flow, HostLink, Meter, readings_of
 from tuicon.model.transfers import LayerProgress, State, TransferProgress
 from tuicon.screens.browser import LayerBrowser
 from tuicon.screens.detail import Detail
+from tuicon.screens.tuning import TuningScreen
 from tuicon.widgets.file_table import FileTable
 from tuicon.widgets.log_view import LogView
 
@@ -93,6 +95,8 @@ class Scene:
             await _read(pilot)
             await app.workers.wait_for_complete()  # what a key asked for is there before the next
         app.main.show_transfers()
+        if isinstance(app.screen, TuningScreen):
+            _stop_clock(app.screen)
         for box in app.screen.query(Input):
             box.cursor_blink = False
         await pilot.wait_for_scheduled_animations()
@@ -145,12 +149,24 @@ async def _read(pilot: Pilot[int]) -> None:
     """Wait until what the screen reads is there."""
     await pilot.pause()
     screen = pilot.app.screen
+    while isinstance(screen, TuningScreen) and not screen.is_settled:
+        await pilot.pause(0.02)
     while isinstance(screen, LayerBrowser) and not (screen.query_one("#files", FileTable).rows and screen.table.rows):
         await pilot.pause(0.02)
 
 
 def _nobody() -> FakeBackend:
     return FakeBackend(missing=("Containers need root: namespaces, mounts and cgroups. Start it with: sudo tuicon",))
+
+
+def _stop_clock(pane: TuningScreen) -> None:
+    """Have a trial always end in 24 seconds."""
+    pane.clock = lambda: pane._trial_ends - 24
+    pane._show_note()
+
+
+def _tuned() -> FakeBackend:
+    return with_changes(eight())
 
 
 INSIDE = ("2", "enter")
@@ -185,8 +201,10 @@ SCENES = (
     Scene("graphs-160", (160, 44), tab="graphs"),
     Scene("graphs-80", (80, 24), tab="graphs"),
     Scene("limits-120", (120, 40), tab="limits"),
-    Scene("retune-120", (120, 36), keys=("t",), tab="graphs"),
-    Scene("retune-80", (80, 24), keys=("t",)),
+    Scene("retune-120", (120, 42), keys=("t",), backend=_tuned),
+    Scene("retune-80", (80, 24), keys=("t",), backend=_tuned),
+    Scene("retune-160", (160, 50), keys=("t", "j", "j", "j", "j", "j", "w"), backend=_tuned),
+    Scene("retune-trial-80", (80, 24), keys=("t", "t", "h", "h"), backend=_tuned),
     Scene("help-120", (120, 44), keys=("question_mark",)),
     Scene("remove-80", (80, 24), keys=("d",)),
     Scene("scan-120", (120, 30), keys=("2", "v")),
@@ -206,6 +224,11 @@ SCENES = (
     Scene("search-120", (120, 36), keys=("2", "f", *"nginx", "enter", "enter"), backend=with_images),
     Scene("prune-80", (80, 24), keys=("2", "D", "a"), backend=with_images),
     Scene("run-80", (80, 24), keys=("2", "n"), backend=with_images),
+    Scene("volumes-160", (160, 50), keys=("4",), backend=with_volumes),
+    Scene("volumes-80", (80, 24), keys=("4",), backend=with_volumes),
+    Scene("volume-files-120", (120, 30), keys=("4", "enter", "s", "j"), backend=with_volumes),
+    Scene("volume-files-80", (80, 24), keys=("4", "enter", "enter"), backend=with_volumes),
+    Scene("volume-prune-80", (80, 24), keys=("4", "D", "a"), backend=with_volumes),
     Scene("topology-160", (160, 50), keys=("3", "j", "j", "j"), backend=with_networks),
     Scene("topology-80", (80, 24), keys=("3", "j", "j", "j"), backend=with_networks),
     Scene("all-networks-160", (160, 50), keys=("3", "a", "z"), backend=with_networks),

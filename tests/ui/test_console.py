@@ -2,17 +2,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 from textual.command import CommandPalette
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
-from textual.widgets._toast import Toast
 
 from engine.api import Engine
-from engine.errors import Conflict
 from engine.model.container import Container, ContainerSpec
 from engine.model.limits import Limits
 from engine.model.status import Status
@@ -21,16 +18,13 @@ from tuicon.app import Console
 from tuicon.backend import Backend
 from tuicon.config import Config
 from tuicon.dialogs.ask import Choose, Confirm, Help
-from tuicon.dialogs.retune import Retune, Target
 from tuicon.dialogs.run import RunForm
 from tuicon.feed import Feed
-from tuicon.model.history import History
 from tuicon.model.snapshot import Snapshot
-from tuicon.model.tuning import tunables
 from tuicon.screens.detail import Detail
 from tuicon.screens.first import Missing, Welcome
 from tuicon.screens.main import MainScreen
-from tuicon.widgets.knob import Knob
+from tuicon.screens.tuning import TuningScreen
 from tuicon.widgets.log_view import LogView
 from tuicon.widgets.table import RecordTable
 
@@ -226,30 +220,6 @@ async def test_tabs_show_graphs_limits_processes_and_inspect() -> None:
     await with_console(eight(), body)
 
 
-async def test_a_knob_changes_the_limit_at_once_and_undo_takes_it_back() -> None:
-    async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
-        before = backend.containers.get("gateway").limits
-        await pilot.press("t")
-        await until(pilot, lambda: isinstance(pilot.app.screen, Retune))
-        await pilot.press("l", "l")
-        await until(pilot, lambda: backend.containers.get("gateway").limits.cpus == 0.6)
-        await pilot.press("j", *"64m", "enter")
-        await until(pilot, lambda: backend.containers.get("gateway").limits.memory == 64 << 20)
-        await until(pilot, lambda: "changes in force" in str(pilot.app.screen.query_one(".state").render()))
-        await pilot.press("u")
-        await until(pilot, lambda: backend.containers.get("gateway").limits == Limits(cpus=0.6, memory=256 << 20))
-        await pilot.press("U")
-        await until(pilot, lambda: backend.containers.get("gateway").limits == before)
-        await pilot.press("escape")
-        await until(pilot, lambda: pilot.app.screen is main_of(pilot))
-
-    await with_console(eight(), body)
-
-
-def test_a_dialog_that_is_not_laid_out_yet_takes_a_snapshot() -> None:
-    Retune(Target("1", "one", Limits()), tunables(2, 1 << 30, ""), "", History(), None).show_usage(None)
-
-
 def test_a_stopped_feed_delivers_nothing() -> None:
     backend = eight()
     delivered: list[Snapshot] = []
@@ -263,47 +233,6 @@ def test_a_stopped_feed_delivers_nothing() -> None:
     backend.containers.list = stop_meanwhile  # type: ignore[method-assign]
     feed._read()
     assert delivered == []
-
-
-async def test_a_refused_limit_becomes_a_toast_and_the_knob_goes_back() -> None:
-    async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
-        backend.failures["update"] = Conflict("more is in use than the new limit allows")
-        await pilot.press("t")
-        await until(pilot, lambda: isinstance(pilot.app.screen, Retune) and bool(pilot.app.screen.query(Knob)))
-        knob = pilot.app.screen.query(Knob).first()
-        await pilot.press("L")
-        await until(pilot, lambda: any("more is in use" in toast.message for toast in pilot.app._notifications))
-        await until(pilot, lambda: knob.value == 0.5)
-
-    await with_console(eight(), body)
-
-
-async def test_a_failure_whose_words_look_like_markup_is_shown_as_it_is() -> None:
-    async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
-        backend.failures["update"] = Conflict("no such path: /[/b]x")
-        await pilot.press("t")
-        await until(pilot, lambda: isinstance(pilot.app.screen, Retune) and bool(pilot.app.screen.query(Knob)))
-        await pilot.press("L")
-        await until(pilot, lambda: bool(pilot.app._notifications))
-        (toast,) = pilot.app._notifications
-        assert str(Toast(replace(toast, title="")).render()) == "no such path: /[/b]x"
-
-    await with_console(eight(), body)
-
-
-async def test_undo_works_outside_the_dialog_too() -> None:
-    async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
-        before = backend.containers.get("gateway").limits
-        await pilot.press("t")
-        await until(pilot, lambda: isinstance(pilot.app.screen, Retune))
-        await pilot.press("x")
-        await until(pilot, lambda: backend.containers.get("gateway").limits.cpus is None)
-        await pilot.press("escape")
-        await until(pilot, lambda: pilot.app.screen is main_of(pilot))
-        await pilot.press("u")
-        await until(pilot, lambda: backend.containers.get("gateway").limits == before)
-
-    await with_console(eight(), body)
 
 
 async def test_an_engine_error_is_a_toast_and_the_console_lives() -> None:
@@ -419,7 +348,7 @@ async def test_it_lives_in_any_size(size: tuple[int, int]) -> None:
         await pilot.resize_terminal(100, 30)
         await pilot.resize_terminal(*size)
         await pilot.press("t")
-        await until(pilot, lambda: isinstance(pilot.app.screen, Retune))
+        await until(pilot, lambda: isinstance(pilot.app.screen, TuningScreen))
         await pilot.press("escape")
         await until(pilot, lambda: pilot.app.screen is main_of(pilot))
         await pilot.press("S")

@@ -331,14 +331,14 @@ async def test_an_undo_that_comes_before_the_limit_is_reported_takes_it_back_all
     gate = threading.Event()
 
     async def body(pilot: P, backend: FakeBackend) -> None:
-        update = backend.containers.update
+        update = backend.containers.tuning.update
 
-        def late(ref: str, change: Callable[[Limits], Limits]) -> LimitsChanged:
-            changed = update(ref, change)
+        def late(ref: str, change: Callable[[Limits], Limits], *, seconds: float = 0.0) -> LimitsChanged:
+            changed = update(ref, change, seconds=seconds)
             gate.wait()
             return changed
 
-        backend.containers.update = late  # type: ignore[method-assign]
+        backend.containers.tuning.update = late  # type: ignore[method-assign]
         await on_member(pilot, "cache")
         await pilot.press("t")
         screen = await dialog(pilot, RatesForm)

@@ -30,6 +30,29 @@ def test_a_query_is_read_and_answered_with_its_own_question() -> None:
     assert struct.unpack_from("!H", dns.answer(message, question, [], dns.SERVER_FAILURE), 2)[0] & 0xF == 2
 
 
+def test_an_answer_is_no_longer_than_the_query_allows_and_says_what_was_left_out() -> None:
+    records = [bytes([10, 0, number // 256, number % 256]) for number in range(100)]
+    plain = query("web.mesh")
+    question = dns.parse(plain)
+    assert question
+    short = dns.answer(plain, question, records)
+    flags, _, answers = struct.unpack_from("!HHH", short, 2)
+    assert len(short) <= 512  # RFC 1035, section 2.3.4
+    assert flags & 0x0200  # TC, section 4.1.1
+    assert len(short) == question.end + 16 * answers
+    whole = dns.answer(plain, question, records, largest=dns.LARGEST_TCP)
+    assert struct.unpack_from("!HHH", whole, 2) == (0x8180, 1, 100)
+    for size, allowed in ((1232, 1232), (100, 512), (65535, 4096)):  # RFC 6891, section 6.2.3
+        with_options = dns.parse(plain + b"\0\0\x29" + struct.pack("!H", size) + bytes(6))
+        assert with_options
+        assert with_options.largest == allowed
+
+
+def test_servers_are_asked_until_one_settles_the_matter() -> None:
+    for flags, is_final in ((0x8180, True), (0x8583, True), (0x8183, False), (0x8182, False), (0x8185, False)):
+        assert dns.settles(struct.pack("!HHHHHH", 1, flags, 1, 0, 0, 0)) is is_final
+
+
 def test_what_is_no_standard_query_is_left_unanswered() -> None:
     whole = query("web")
     wrong = [

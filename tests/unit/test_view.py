@@ -110,25 +110,27 @@ def test_filters_take_words_and_exclude_others() -> None:
 
 
 def test_a_knob_goes_from_unlimited_to_above_the_use() -> None:
-    cpu, memory, *_ = tuning.tunables(4, 8 << 30, "")
+    knobs = {one.id: one for one in tuning.tunables(4, 8 << 30, ())}
+    cpu, memory = knobs["cpus"], knobs["memory"]
     assert tuning.stepped(cpu, None, 1, 0.5) is None
     below = tuning.stepped(cpu, None, -1, 0.5)
-    assert below is not None
+    assert isinstance(below, float)
     assert 0.5 < below < 1.0
     assert tuning.stepped(cpu, 0.05, -5, 0) == 0.05
     assert tuning.stepped(cpu, 4.0, 5, 0) == 4.0
     grown = tuning.stepped(memory, 64 << 20, 1, 0)
-    assert grown is not None
+    assert isinstance(grown, float)
     assert grown > 64 << 20
 
 
 def test_a_limit_set_by_a_knob_is_the_one_read_back() -> None:
-    for tunable, value in zip(
-        tuning.tunables(4, 8 << 30, "/dev/sda"), (1.5, 1 << 28, 77, 1 << 20, 1 << 21), strict=True
-    ):
-        changed = tuning.change_to(tunable, value, "/dev/sda")(Limits())
-        assert tuning.value_of(changed, tunable, "/dev/sda") == value
-        assert tuning.change_to(tunable, None, "/dev/sda")(changed) == Limits()
+    values: dict[str, tuning.Value] = {"cores": 1.5, "tasks": 77.0, "switch": 1.0, "list": "0-1", "percent": 60.0}
+    for tunable in tuning.tunables(4, 8 << 30, ("/dev/sda", "/dev/sdb")):
+        value = values.get(tunable.unit, float(1 << 28 if tunable.unit.startswith("B") else 700))
+        changed = tuning.change_to(tunable, value)(Limits(cpus=2.0, memory=1 << 26))
+        assert tuning.value_of(changed, tunable) == value
+        assert tuning.value_of(tuning.change_to(tunable, None)(changed), tunable) is None
+        assert tunable.unit in ("list", "switch") or isinstance(tuning.stepped(tunable, value, -1, 0.0), float)
 
 
 def contrast(one: str, other: str) -> float:

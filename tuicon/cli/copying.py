@@ -29,7 +29,7 @@ def add_cp(parser: argparse.ArgumentParser) -> None:
 
 def cp(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon cp."""
-    (source, source_path), (target, target_path) = _place(arguments.source), _place(arguments.target)
+    (source, source_path), (target, target_path) = place_of(arguments.source), place_of(arguments.target)
     if source and target:
         raise Usage("cp: one of the two paths must be on the host")
     if not source and not target:
@@ -44,7 +44,7 @@ def cp(engine: Engine, arguments: argparse.Namespace) -> int:
             source, source_path, sys.stdout.buffer if target_path == "-" else target_path,
             keeps_owners=arguments.archive, follow_link=arguments.follow_link,
         )  # fmt: skip
-    _tell(copied, arguments.target, is_quiet=arguments.quiet)
+    tell(copied, arguments.target, is_quiet=arguments.quiet)
     return 0
 
 
@@ -98,11 +98,11 @@ def export(engine: Engine, arguments: argparse.Namespace) -> int:
     if arguments.output is None and sys.stdout.isatty():
         raise Usage("export: give a file with -o, or send stdout somewhere")
     copied = engine.containers.export(arguments.container, arguments.output or sys.stdout.buffer)
-    _tell(copied, str(arguments.output or "-"), is_quiet=True)
+    tell(copied, str(arguments.output or "-"), is_quiet=True)
     return 0
 
 
-def _place(text: str) -> tuple[str, str]:
+def place_of(text: str) -> tuple[str, str]:
     """Return the container and the path of an argument; docker's rule: a path that begins with / or . is the host's."""
     container, colon, path = text.partition(":")
     if text == "-" or text.startswith(("/", ".")) or not colon:
@@ -112,7 +112,8 @@ def _place(text: str) -> tuple[str, str]:
     return container, path
 
 
-def _tell(copied: Copied, target: str, *, is_quiet: bool) -> None:
+def tell(copied: Copied, target: str, *, is_quiet: bool) -> None:
+    """Say what was left out, and on a terminal how much was copied."""
     for warning in copied.warnings:
         complain(warning)
     if not is_quiet and sys.stderr.isatty():

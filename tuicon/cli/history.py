@@ -9,11 +9,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from engine.model.history import Advice, Sample
-from engine.model.limits import Limits
-from engine.model.value import names, replace
+from engine.model.value import names
 from tuicon.cli import output
 from tuicon.cli.failure import Usage
-from tuicon.model import units
+from tuicon.model import tuning, units
 
 if TYPE_CHECKING:
     from engine.api import Engine
@@ -158,14 +157,6 @@ def _advice_row(container: Container, advice: Advice) -> tuple[str, ...]:
 
 def _apply(engine: Engine, container: Container, advice: Advice, seconds: float) -> None:
     """Put the advice on trial."""
-    if advice.cpus is None or advice.memory is None:
-        return
-    cpus, memory = advice.cpus, advice.memory
-
-    def change(limits: Limits) -> Limits:
-        swap = limits.memory_swap
-        keeps_swap = swap is None or swap == -1 or swap >= memory
-        return replace(limits, cpus=cpus, cpu_quota=None, cpu_period=None, memory=memory,
-            memory_swap=swap if keeps_swap else None)  # fmt: skip
-
-    engine.containers.tuning.update(container.id, change, seconds=seconds)
+    change = tuning.advised(advice)
+    if change is not None:
+        engine.containers.tuning.update(container.id, change, seconds=seconds)

@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from engine.model.value import Value, names
 from tuicon.cli import output
@@ -148,18 +148,23 @@ def _bytes(name: str, text: str) -> int:
 
 
 def cat(engine: Engine, arguments: argparse.Namespace) -> int:
-    """Tuicon image cat: the bytes as they are, but to a terminal nothing that it would obey."""
+    """Tuicon image cat."""
     with engine.images.contents(arguments.image).open(arguments.path, layer=arguments.layer) as file:
-        sys.stdout.flush()
-        if not sys.stdout.isatty():
-            shutil.copyfileobj(file, sys.stdout.buffer)
-            sys.stdout.buffer.flush()
-            return 0
-        while line := file.readline(_LONGEST_LINE):
-            text = line.decode("utf-8", "surrogateescape")
-            tame = "\t".join(printable(part) for part in text.removesuffix("\n").split("\t"))
-            sys.stdout.write(tame + "\n" * text.endswith("\n"))
+        print_file(file)
     return 0
+
+
+def print_file(file: BinaryIO) -> None:
+    """Print a file's bytes as they are, but to a terminal nothing that it would obey."""
+    sys.stdout.flush()
+    if not sys.stdout.isatty():
+        shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+        return
+    while line := file.readline(_LONGEST_LINE):
+        text = line.decode("utf-8", "surrogateescape")
+        tame = "\t".join(printable(part) for part in text.removesuffix("\n").split("\t"))
+        sys.stdout.write(tame + "\n" * text.endswith("\n"))
 
 
 def extract(engine: Engine, arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Lists: ps, images, networks, volumes, stats."""
+"""Lists: ps, images, networks, stats."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _condition(container: Container) -> str:
 
 
 def filtered(items: Iterable[Item], filters: list[str], tests: dict[str, Callable[[Item, str], bool]]) -> list[Item]:
-    """Return the items that fit: filters of one key are alternatives, keys add up.
+    """Return the items that fit: filters of one key are alternatives, keys and labels add up, as docker has it.
 
     Raises:
         Usage: A filter is malformed or unknown.
@@ -63,7 +63,10 @@ def filtered(items: Iterable[Item], filters: list[str], tests: dict[str, Callabl
     return [
         item
         for item in items
-        if all(any(tests[key](item, value) for value in values) for key, values in wanted.items())
+        if all(
+            (all if key == "label" else any)(tests[key](item, value) for value in values)
+            for key, values in wanted.items()
+        )
     ]
 
 
@@ -247,32 +250,33 @@ def networks(engine: Engine, arguments: argparse.Namespace) -> int:
             "IPv6": bool(network.subnet6), "Subnets": " ".join(filter(None, (network.subnet, network.subnet6)))}
         for network in engine.networks.list()
     ]  # fmt: skip
-    _print(arguments, records, ("ID", "Name", "Driver", "Subnets"), ("NETWORK ID", "NAME", "DRIVER", "SUBNET"), "ID")
+    show(arguments, records, ("ID", "Name", "Driver", "Subnets"), ("NETWORK ID", "NAME", "DRIVER", "SUBNET"), "ID")
     return 0
 
 
-def volumes(engine: Engine, arguments: argparse.Namespace) -> int:
-    """Tuicon volume ls."""
-    records = [
-        {"Driver": volume.driver, "Name": volume.name, "Mountpoint": volume.mountpoint, "Labels": volume.labels,
-            "Scope": "local", "UsedBy": str(len(volume.used_by))}
-        for volume in engine.volumes.list()
-    ]  # fmt: skip
-    _print(arguments, records, ("Driver", "Name", "UsedBy"), ("DRIVER", "VOLUME NAME", "USED BY"), "Name")
-    return 0
-
-
-def _print(
+def show(
     arguments: argparse.Namespace,
     records: list[dict[str, Any]],
     keys: tuple[str, ...],
     titles: tuple[str, ...],
     quiet: str,
+    more_tests: dict[str, Callable[[dict[str, Any], str], bool]] | None = None,
 ) -> None:
+    """Print records as a list of objects: the filters that all kinds have, and -q, --json and --format.
+
+    Args:
+        arguments: What `parser` made of the flags of a list.
+        records: The objects, each with a "Name", and "Driver" and "Labels" where there are such.
+        keys: The columns of the table.
+        titles: Their titles.
+        quiet: The key that -q prints.
+        more_tests: More filters.
+    """
     tests: dict[str, Callable[[dict[str, Any], str], bool]] = {
         "name": lambda record, value: value in record["Name"],
         "driver": lambda record, value: record["Driver"] == value,
         "label": lambda record, value: _has_label(record["Labels"], value),
+        **(more_tests or {}),
     }
     found = filtered(records, arguments.filter, tests)
     if arguments.quiet:
@@ -289,9 +293,9 @@ def _print(
 def stats(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon stats."""
     if arguments.since:
-        from tuicon.cli.history import show
+        from tuicon.cli import history
 
-        return show(engine, arguments)
+        return history.show(engine, arguments)
     wanted = {engine.containers.get(ref).id for ref in arguments.containers}
     sampler = engine.containers.sampler()
     streams = not arguments.no_stream

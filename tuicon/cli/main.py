@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
 _CONTAINERS = ("run create start stop restart kill pause unpause rename wait rm attach logs top update").split()
 _INSIDE = ("layers tree diff waste advice cat extract shared").split()
+_VOLUMES = ("ls rm prune export files cat cp clone snapshot sync serve").split()
 _COPYING = ("cp", "diff", "commit", "export")
 _REGISTRIES = ("pull push login logout search").split()
 _FUNCTIONS = {
     **{verb: ("containers", verb) for verb in _CONTAINERS},
     "exec": ("containers", "exec_"), "container prune": ("containers", "prune"), "ps": ("listing", "ps"),
     "port": ("networks", "port"), "images": ("listing", "images"), "stats": ("listing", "stats"), "network ls": ("listing", "networks"),
-    "volume ls": ("listing", "volumes"), "load": ("images", "load"), "import": ("images", "import_"),
+    **{f"volume {verb}": ("volumes", verb) for verb in _VOLUMES}, "volume import": ("volumes", "import_"), "load": ("images", "load"), "import": ("images", "import_"),
     "rmi": ("images", "rmi"), "tag": ("images", "tag"), "save": ("images", "save"), "history": ("images", "history"),
     "image prune": ("images", "prune"), **{f"image {verb}": ("inside", verb) for verb in _INSIDE}, **{verb: ("registries", verb) for verb in _REGISTRIES},
     "image tags": ("registries", "tags"), "image referrers": ("registries", "referrers"),
@@ -30,10 +31,10 @@ _FUNCTIONS = {
     "container inspect": ("system", "inspect"), "image inspect": ("system", "inspect"),
     "network inspect": ("system", "inspect"), "volume inspect": ("system", "inspect"),
     "network create": ("networks", "create"), "network rm": ("networks", "remove"), "network prune": ("networks", "prune"),
+    **{f"network peer {verb}": ("networks", f"peer_{verb}") for verb in ("add", "rm", "ls")},
     "network reach": ("networks", "reach"), "network rules": ("networks", "rules"),
     "network connect": ("networks", "connect"), "network disconnect": ("networks", "disconnect"),
-    "volume create": ("system", "volume_create"), "volume rm": ("system", "volume_rm"),
-    "volume prune": ("system", "volume_prune"), "events": ("system", "events"), "version": ("system", "version"),
+    "volume create": ("system", "volume_create"), "events": ("system", "events"), "version": ("system", "version"),
     "info": ("system", "info"), "system reset": ("system", "reset"),
     "system check": ("system", "check"), "system boot": ("system", "boot"), "system unit": ("system", "unit"),
     "system shutdown": ("system", "shutdown"), "system df": ("system", "disk_usage"), "demo": ("system", "demo"),

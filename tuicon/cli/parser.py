@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     Add = Callable[[argparse.ArgumentParser], None]
 
 copying, inside_flags, limits, network_flags = map(Later, ("copying", "inside_flags", "limits", "network_flags"))
-pressure_flags, registry_flags, scan_flags, spec, tuning_flags = map(
-    Later, ("pressure_flags", "registry_flags", "scan_flags", "spec", "tuning_flags")
+pressure_flags, registry_flags, scan_flags, spec, tuning_flags, volume_flags = map(
+    Later, ("pressure_flags", "registry_flags", "scan_flags", "spec", "tuning_flags", "volume_flags")
 )
 
 
@@ -252,15 +252,10 @@ def _names_only(parser: argparse.ArgumentParser) -> None:
 
 
 def _volume_create(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-d", "--driver", default="local", metavar="DRIVER", help="local, tmpfs, nfs, cephfs or rbd")
+    parser.add_argument("-d", "--driver", default="local", metavar="DRIVER", help="local, tmpfs, nfs or cephfs")
     add_list(parser, "--label", metavar="NAME=VALUE", help="set a label")
     add_list(parser, "-o", "--opt", metavar="NAME=VALUE", help="tell the driver something")
     parser.add_argument("name", nargs="?", default="", metavar="NAME")
-
-
-def _volume_rm(parser: argparse.ArgumentParser) -> None:
-    add_flag(parser, "-f", "--force", help="it is fine when there is none")
-    _names_only(parser)
 
 
 def _forced(parser: argparse.ArgumentParser) -> None:
@@ -376,12 +371,21 @@ _GROUPS: dict[str, tuple[str, dict[str, tuple[str, Add]]]] = {
         "rm": ("remove networks", _names_only), "prune": ("remove networks that no running container uses", _forced),
         "connect": ("put a container into one more network", network_flags.connect),
         "disconnect": ("take a container out of a network", network_flags.disconnect),
+        "peer": ("work with the other ends of an encrypted network", network_flags.peer),
         "reach": ("show how far packets get from a container, and where they stop", network_flags.reach),
         "rules": ("show the nftables rules that concern a network", network_flags.rules),
     }),
     "volume": ("work with volumes", {
-        "ls": ("list volumes", _listing), "inspect": _OTHER_VERBS["inspect"], "create": ("make a volume", _volume_create),
-        "rm": ("remove volumes", _volume_rm), "prune": ("remove unused anonymous volumes", _forced),
+        "inspect": _OTHER_VERBS["inspect"], "create": ("make a volume", _volume_create),
+        "ls": ("list volumes", volume_flags.ls), "rm": ("remove volumes", volume_flags.rm),
+        "prune": ("remove volumes that no container uses, by default anonymous ones", volume_flags.prune),
+        "export": ("write a volume's files as a tar archive", volume_flags.export),
+        "import": ("put the files of a tar archive into a volume", volume_flags.import_),
+        "files": ("list files of a volume", volume_flags.files), "cat": ("print a file of a volume", volume_flags.cat),
+        "cp": ("copy files into or out of a volume", volume_flags.cp), "clone": ("make a volume with the files of another", volume_flags.clone),
+        "sync": ("bring a volume's files up to those of another, on another host too", volume_flags.sync),
+        "serve": ("be the other end of a sync, on stdin and stdout", volume_flags.serve),
+        "snapshot": ("keep a volume's files as they are, list what is kept, bring it back", volume_flags.snapshot),
     }),
     "system": ("work with the whole", {
         "info": _OTHER_VERBS["info"], "events": _OTHER_VERBS["events"], "reset": ("remove everything", _forced),

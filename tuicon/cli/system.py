@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import NotFound
 from tuicon.cli import output
-from tuicon.cli.containers import confirm, each, moment
+from tuicon.cli.containers import confirm, moment
 from tuicon.cli.failure import Usage, complain
 from tuicon.cli.listing import filtered
 from tuicon.cli.words import pairs
@@ -61,19 +61,6 @@ def volume_create(engine: Engine, arguments: argparse.Namespace) -> int:
         arguments.name, labels=pairs(arguments.label), driver=arguments.driver, options=pairs(arguments.opt)
     )
     print(made.name)
-    return 0
-
-
-def volume_rm(engine: Engine, arguments: argparse.Namespace) -> int:
-    """Tuicon volume rm."""
-    return each(arguments.names, lambda name: engine.volumes.remove(name, force=arguments.force))
-
-
-def volume_prune(engine: Engine, arguments: argparse.Namespace) -> int:
-    """Tuicon volume prune."""
-    confirm("This removes all anonymous volumes that no container uses.", arguments.force)
-    for name in engine.volumes.prune():
-        print(name)
     return 0
 
 

@@ -13,6 +13,7 @@ from tuicon.cli import output
 from tuicon.cli.failure import Exit, Usage, complain
 from tuicon.cli.isolation import parse_ulimit
 from tuicon.model import units
+from tuicon.model.changes import effect_sentence
 
 if TYPE_CHECKING:
     from engine.api import Engine
@@ -67,12 +68,10 @@ def _change_one(engine: Engine, arguments: argparse.Namespace, ref: str, change:
     if arguments.ulimit:
         tuning.limit_processes(ref, tuple(parse_ulimit(text) for text in arguments.ulimit))
     if arguments.step_down:
-        from engine.api import step_down
-
         wanted = change(engine.containers.get(ref).limits).memory
         if wanted is None:
             raise Usage("update: --step-down needs --memory")
-        step_down(engine, ref, wanted, _STEPS_WITHIN)
+        tuning.step_down(ref, wanted, _STEPS_WITHIN)
     if not limit_flags.is_empty(arguments):
         tuning.update(ref, change, force=arguments.force, seconds=arguments.trial or 0.0)
     if arguments.memory_reclaim:
@@ -89,11 +88,7 @@ def _confirm(engine: Engine, ref: str) -> str:
     effect = engine.containers.history.effect(ref, found.began) if found else None
     if effect is None:
         return ref
-    return (
-        f"{ref}: CPU p95 {effect.cpu_p95_before:.2f} → {effect.cpu_p95_after:.2f} cores, "
-        f"throttled {effect.throttled_before:.0f}% → {effect.throttled_after:.0f}%, "
-        f"pressure {effect.pressure_before:.0f}% → {effect.pressure_after:.0f}% over {effect.seconds:.0f} s"
-    )
+    return f"{ref}: {effect_sentence(effect)}"
 
 
 def _show(engine: Engine, arguments: argparse.Namespace, change: Callable[[Limits], Limits]) -> int:

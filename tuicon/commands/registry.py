@@ -222,6 +222,48 @@ COMMANDS: tuple[Command, ...] = (
         anywhere=True,
     ),
     Command(
+        "volume_files",
+        "files",
+        "Look into the volume: its files, views and copies of them.",
+        "e",
+        SAFE,
+        VOLUMES,
+        _row,
+        in_footer=True,
+    ),
+    Command(
+        "volume_snapshot",
+        "snapshot",
+        "Keep the files of the volume as they are now.",
+        "t",
+        SAFE,
+        VOLUMES,
+        _row,
+        in_footer=True,
+    ),
+    Command("volume_restore", "restore…", "Bring back the files of a snapshot.", "R", DESTRUCTIVE, VOLUMES, _row),
+    Command("volume_clone", "clone…", "Make a volume with the same files.", "c", SAFE, VOLUMES, _row, in_footer=True),
+    Command(
+        "volume_export",
+        "export…",
+        "Write the files of the volume into an archive.",
+        "s",
+        SAFE,
+        VOLUMES,
+        _row,
+        in_footer=True,
+    ),
+    Command("volume_import", "import…", "Put the files of an archive into the volume.", "L", DISRUPTIVE, VOLUMES, _row),
+    Command(
+        "volume_prune",
+        "prune",
+        "Remove volumes that no container uses; shows first what goes.",
+        "D",
+        DESTRUCTIVE,
+        VOLUMES,
+        in_footer=True,
+    ),
+    Command(
         "connect", "connect", "Connect a container to the network.", "c", SAFE, NETWORKS, _own_network, in_footer=True
     ),
     Command(
@@ -293,7 +335,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "new",
         "new",
-        "Run a new container, of the image that is selected; in their list, make a network.",
+        "Run a new container, of the image that is selected; in their lists, make a network or a volume.",
         "n",
         SAFE,
         _EVERYWHERE,
@@ -320,7 +362,7 @@ COMMANDS: tuple[Command, ...] = (
 BY_ID = {command.id: command for command in COMMANDS}
 MOVES = (
     ("j k ↑ ↓", "move"), ("g G", "first, last"), ("ctrl-d ctrl-u", "half a page"), ("1 2 3 4", "containers, images, networks, volumes"),
-    ("tab shift-tab", "next, previous pane"), ("[ ]", "previous, next tab of the detail"), ("enter", "into the detail, or the image; from a network to the container"),
+    ("tab shift-tab", "next, previous pane"), ("[ ]", "previous, next tab of the detail"), ("enter", "into the detail, the image or the volume; from a network to the container"),
     ("esc", "back: filter, marks, detail"), ("space", "mark"), ("n N", "next, previous match in a log"), ("w", "wrap long lines"),
     ("T", "time stamps in a log"),
 )  # fmt: skip
@@ -329,7 +371,15 @@ MOVES = (
 
 def key_text(keys: str) -> str:
     """Return keys as people write them."""
-    names = {"slash": "/", "colon": ":", "question_mark": "?", "plus": "+"}
+    names = {
+        "slash": "/",
+        "colon": ":",
+        "question_mark": "?",
+        "plus": "+",
+        "minus": "-",
+        "comma": ",",
+        "full_stop": ".",
+    }
     return " ".join(names.get(key, key.replace("ctrl+", "ctrl-")) for key in keys.split(","))
 
 
@@ -343,5 +393,6 @@ def help_groups(keys: dict[str, str]) -> tuple[tuple[str, tuple[tuple[str, str],
         )
 
     return (
-        ("Containers", lines(CONTAINERS)), ("Images", lines(IMAGES)), ("Networks", lines(NETWORKS)), ("Everywhere", lines(_EVERYWHERE)), ("Moving", MOVES),
+        ("Containers", lines(CONTAINERS)), ("Images", lines(IMAGES)), ("Networks", lines(NETWORKS)), ("Volumes", lines(VOLUMES)),
+        ("Everywhere", lines(_EVERYWHERE)), ("Moving", MOVES),
     )  # fmt: skip

@@ -1,9 +1,9 @@
-"""What a prune of images takes, before it is done."""
+"""What a prune of images or volumes takes, before it is done."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 from rich.text import Text
 from textual import work
@@ -15,17 +15,17 @@ from textual.widgets import Static
 
 from engine.errors import EngineError
 from engine.model.transfer import PrunePlan
+from engine.model.volume import VolumePrunePlan
 from tuicon.model import units
 from tuicon.model.images import name_of
 from tuicon.model.rows import Cell, Column, Row
+from tuicon.model.volumes import shown_name
 from tuicon.widgets.table import RecordTable
 
-_COLUMNS = (
-    Column("name", "IMAGE", None), Column("size", "SIZE", 8, "right"), Column("reason", "WHY", 14),
-)  # fmt: skip
+Plan = PrunePlan | VolumePrunePlan
 
 
-class Prune(ModalScreen[PrunePlan | None]):
+class Prune(ModalScreen[Any]):
     """Shows what would go and the bytes that frees; answers with the plan, None when it was called off."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -41,25 +41,32 @@ class Prune(ModalScreen[PrunePlan | None]):
     Prune .keys { color: $text-muted; margin-top: 1; }
     """
 
-    def __init__(self, plan: Callable[[bool], PrunePlan]) -> None:
+    NOUN = "image"
+    KINDS = ("images without a name (dangling)", "all images that no container uses")
+    SWITCH = "dangling, or all unused"
+    COLUMNS: tuple[Column, ...] = (
+        Column("name", "IMAGE", None), Column("size", "SIZE", 8, "right"), Column("reason", "WHY", 14),
+    )  # fmt: skip
+
+    def __init__(self, plan: Callable[[bool], Plan]) -> None:
         """Make the dialog.
 
         Args:
-            plan: Returns what would go: dangling images, or with True all that no container uses; called in a thread.
+            plan: Returns what would go: the first of the two kinds, or with True the second; called in a thread.
         """
         super().__init__()
         self._make_plan = plan
         self._takes_unused = False
-        self._plan: PrunePlan | None = None
+        self._plan: Plan | None = None
 
     def compose(self) -> ComposeResult:
         """Lay out."""
         with Vertical(classes="dialog") as dialog:
-            dialog.border_title = "Prune images"
+            dialog.border_title = f"Prune {self.NOUN}s"
             yield Static(id="prune-what")
             yield RecordTable(empty="there is nothing to remove")
             yield Static(id="prune-total")
-            yield Static("y remove these   a dangling, or all unused   n cancel", classes="keys")
+            yield Static(f"y remove these   a {self.SWITCH}   n cancel", classes="keys")
 
     def on_mount(self) -> None:
         """Look what would go."""
@@ -67,36 +74,38 @@ class Prune(ModalScreen[PrunePlan | None]):
         self._look()
 
     def _look(self) -> None:
-        what = "all images that no container uses" if self._takes_unused else "images without a name (dangling)"
-        self.query_one("#prune-what", Static).update(Text(f"Takes {what}:"))
+        self.query_one("#prune-what", Static).update(Text(f"Takes {self.KINDS[self._takes_unused]}:"))
         self._plan = None
         self._load(self._takes_unused)
 
     @work(thread=True, exclusive=True, exit_on_error=False)
     def _load(self, takes_unused: bool) -> None:
         try:
-            found: PrunePlan | str = self._make_plan(takes_unused)
+            found: Plan | str = self._make_plan(takes_unused)
         except (EngineError, OSError) as error:
             found = str(error)
         self.app.call_from_thread(self._show, takes_unused, found)
 
-    def _show(self, takes_unused: bool, found: PrunePlan | str) -> None:
+    def _show(self, takes_unused: bool, found: Plan | str) -> None:
         if not self.is_attached or takes_unused != self._takes_unused:
             return
         if isinstance(found, str):
             self.query_one("#prune-total", Static).update(Text(found, self.app.theme_variables["error"]))
             return
         self._plan = found
-        rows = [
-            Row(item.image.id, (Cell(name_of(item.image)), Cell(units.short_size(item.image.size)), Cell(item.reason, "muted")))
-            for item in found.images
-        ]  # fmt: skip
+        rows = self.rows(found)
         table = self.query_one(RecordTable)
-        table.show(_COLUMNS, rows)
+        table.show(self.COLUMNS, rows)
         table.action_first()
-        count = len(found.images)
-        total = f"{count} image{'s' * (count != 1)}; frees {units.size(found.size)} on the disk"
+        total = f"{len(rows)} {self.NOUN}{'s' * (len(rows) != 1)}; frees {units.size(found.size)} on the disk"
         self.query_one("#prune-total", Static).update(Text(total, "bold"))
+
+    def rows(self, plan: Any) -> Sequence[Row]:  # noqa: ANN401 - each kind has a plan of its own
+        """Return a row for each object of a plan."""
+        return [
+            Row(item.image.id, (Cell(name_of(item.image)), Cell(units.short_size(item.image.size)), Cell(item.reason, "muted")))
+            for item in plan.images
+        ]  # fmt: skip
 
     def action_other_kind(self) -> None:
         """Take dangling images only, or all that are not used."""
@@ -107,7 +116,24 @@ class Prune(ModalScreen[PrunePlan | None]):
         """Answer."""
         if not answer:
             self.dismiss(None)
-        elif self._plan is not None and self._plan.images:
+        elif self._plan is not None and self.query_one(RecordTable).rows:
             self.dismiss(self._plan)
         else:
             self.notify("There is nothing to remove")
+
+
+class PruneVolumes(Prune):
+    """The same for volumes."""
+
+    NOUN = "volume"
+    KINDS = ("anonymous volumes that no container uses", "all volumes that no container uses, those with a name too")
+    SWITCH = "anonymous, or all unused"
+    COLUMNS = (Column("name", "VOLUME", None), Column("size", "SIZE", 8, "right"), Column("kind", "KIND", 10))
+
+    def rows(self, plan: Any) -> Sequence[Row]:  # noqa: ANN401 - see there
+        """Return a row for each volume of a plan."""
+        kinds = {True: "anonymous", False: "named"}
+        return [
+            Row(volume.name, (Cell(shown_name(volume)), Cell(units.short_size(volume.size or 0)), Cell(kinds[volume.anonymous], "muted")))
+            for volume in plan.volumes
+        ]  # fmt: skip

@@ -5,11 +5,14 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 
-from engine.model.usage import Usage
+from engine.model.usage import Pressure, Usage
 
 LENGTH = 300
 _NAN = float("nan")
-NAMES = ("cpu", "memory", "read", "write", "rx", "tx", "pids", "throttled")
+NAMES = (
+    "cpu", "memory", "read", "write", "read_ops", "write_ops", "rx", "tx", "pids", "throttled", "cpu_pressure",
+    "memory_pressure", "io_pressure",
+)  # fmt: skip
 
 
 class History:
@@ -46,10 +49,17 @@ def _push(values: array[float], value: float, length: int) -> None:
 
 
 def _values(usage: Usage) -> dict[str, float]:
-    has_rates = usage.interval > 0
+    has_rates, counters = usage.interval > 0, usage.counters
     rates = {
         "cpu": usage.cpu_percent, "read": usage.read_rate, "write": usage.write_rate, "rx": usage.rx_rate,
-        "tx": usage.tx_rate, "throttled": usage.throttled_percent,
+        "tx": usage.tx_rate, "throttled": usage.throttled_percent, "read_ops": usage.read_ops_rate,
+        "write_ops": usage.write_ops_rate, "cpu_pressure": _known(usage.cpu_pressure, counters.cpu_pressure),
+        "memory_pressure": _known(usage.memory_pressure, counters.memory_pressure),
+        "io_pressure": _known(usage.io_pressure, counters.io_pressure),
     }  # fmt: skip
     found = {name: value if has_rates else _NAN for name, value in rates.items()}
-    return found | {"memory": float(usage.counters.memory_bytes), "pids": float(usage.counters.pids)}
+    return found | {"memory": float(counters.memory_bytes), "pids": float(counters.pids)}
+
+
+def _known(value: float, read: Pressure | None) -> float:
+    return value if read is not None else _NAN

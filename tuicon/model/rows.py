@@ -77,7 +77,6 @@ def container_columns(width: int) -> tuple[Column, ...]:
 NETWORK_COLUMNS = (
     Column("name", "NETWORK", None), Column("driver", "DRIVER", 8), Column("subnet", "SUBNET", 18), Column("members", "USED", 4, "right"),
 )  # fmt: skip
-VOLUME_COLUMNS = (Column("name", "VOLUME", None), Column("used", "USED BY", 14), Column("age", "MADE", 5, "right"))
 
 
 _RUNNING = {
@@ -168,20 +167,6 @@ def network_rows(snapshot: Snapshot) -> tuple[Row, ...]:
         subnet = network.subnet or "-"
         count = Cell(str(members), "" if members else "muted", sort=float(members))
         rows.append(Row(network.id, (Cell(network.name), Cell(network.driver, "muted"), Cell(subnet, "muted"), count)))
-    return tuple(rows)
-
-
-def volume_rows(snapshot: Snapshot) -> tuple[Row, ...]:
-    """Return a row for each volume."""
-    names = {container.id: container.name for container in snapshot.containers}
-    rows = []
-    for volume in snapshot.volumes:
-        used = ", ".join(names.get(container_id, container_id[:12]) for container_id in volume.used_by)
-        age = units.short_duration((snapshot.taken_at - volume.created_at).total_seconds())
-        name = volume.name[:12] if volume.anonymous else volume.name
-        rows.append(
-            Row(volume.name, (Cell(name, "" if used else "muted"), Cell(used or "-", "muted"), Cell(age, "muted")))
-        )
     return tuple(rows)
 
 

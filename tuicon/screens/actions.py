@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,6 @@ from textual.screen import Screen
 
 from engine.errors import EngineError
 from engine.model.container import Container, ExecSpec
-from engine.model.limits import Limits, LimitsChanged
 from engine.model.status import Status
 from tuicon import terminal
 from tuicon.backend import Backend
@@ -44,21 +44,37 @@ class Actions(Screen[None]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._busy: dict[str, threading.Lock] = {}
-        self._undo: list[LimitsChanged] = []
+        self._asking = threading.Lock()
+        self._waiting: dict[str, deque[tuple[str, Callable[[], object]]]] = {}
+        self._retuned: list[str] = []
 
     def operate(self, title: str, call: Callable[[], object], *, key: str = "") -> None:
-        """Have the engine do something in a thread; two things with one object wait for each other."""
-        lock = self._busy.setdefault(key, threading.Lock()) if key else threading.Lock()
+        """Have the engine do something in a thread; things with one object are done in the order they were asked for."""
+        if not key:
+            self._begin(deque([(title, call)]), "")
+            return
+        with self._asking:
+            waiting = self._waiting.get(key)
+            if waiting is not None:
+                waiting.append((title, call))
+                return
+            waiting = self._waiting[key] = deque([(title, call)])
+        self._begin(waiting, key)
 
+    def _begin(self, waiting: deque[tuple[str, Callable[[], object]]], key: str) -> None:
         def work() -> None:
-            with lock:
+            while waiting:
+                title, call = waiting.popleft()
                 try:
                     result = call()
                 except Exception as error:  # noqa: BLE001 - the console outlives every engine error
-                    self.post_message(OperationFailed(title, error))
+                    self.post_message(OperationFailed(title, error, key))
                 else:
-                    self.post_message(OperationFinished(title, result))
+                    self.post_message(OperationFinished(title, result, key))
+                with self._asking:
+                    if not waiting:
+                        self._waiting.pop(key, None)
+                        return
 
         self.run_worker(work, thread=True, group="operations", exit_on_error=False)
 
@@ -194,21 +210,25 @@ class Actions(Screen[None]):
             self.post_message(OperationFailed(f"shell in {container.name}", error))
         self.refresh(layout=True)
 
+    def retune(self, container_id: str, title: str, call: Callable[[], object]) -> None:
+        """Move limits, and remember whose limits can be taken back."""
+        if title == "retune":
+            self._retuned.append(container_id)
+        elif title == "undo retune":
+            self._forget_retuned(container_id)
+        self.operate(title, call, key=container_id)
+
+    def _forget_retuned(self, container_id: str) -> None:
+        if container_id in self._retuned:
+            del self._retuned[len(self._retuned) - 1 - self._retuned[::-1].index(container_id)]
+
     def do_undo(self) -> None:
-        """Take back the last change of limits."""
-        if not self._undo:
+        """Take back the last change of limits that was made in this console."""
+        if not self._retuned:
             self.notify("There is no change of limits to take back")
             return
-        change = self._undo.pop()
-
-        def restore(_limits: Limits) -> Limits:
-            return change.before
-
-        self.operate(
-            "undo retune",
-            partial(self.backend.containers.update, change.container_id, restore),
-            key=change.container_id,
-        )
+        container_id = self._retuned.pop()
+        self.operate("undo retune", partial(self.backend.containers.tuning.undo, container_id), key=container_id)
 
     def do_scan(self) -> None:
         """Open what is in the image."""

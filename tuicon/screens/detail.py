@@ -21,7 +21,7 @@ from engine.model.image import Image
 from engine.model.transfer import HistoryStep
 from engine.model.usage import Usage
 from tuicon.backend import Backend
-from tuicon.model import images, tuning, units
+from tuicon.model import images, tuning, units, volumes
 from tuicon.model.history import History
 from tuicon.model.ports import ports_text
 from tuicon.model.rows import Cell, Column, Row
@@ -36,8 +36,8 @@ from tuicon.widgets.table import RecordTable
 TABS = {
     "containers": ("logs", "graphs", "limits", "processes", "inspect"),
     "images": ("info", "history", "usage", "inspect"),
+    "volumes": ("info", "inspect"),
     "networks": network_detail.TABS,
-    "volumes": ("inspect",),
 }
 _TAIL = 2000
 _PROCESS_COLUMNS = (
@@ -58,6 +58,7 @@ class Detail(Vertical):
     Detail #limits { padding: 1 2; }
     """
     tab: reactive[str] = reactive("logs")
+    volume_sizes: reactive[volumes.Sizes] = reactive({}, init=False)
 
     def __init__(self, backend: Backend, history: History) -> None:
         super().__init__(id="detail")
@@ -115,6 +116,11 @@ class Detail(Vertical):
         """Show the tab."""
         if self.is_mounted:
             self._show_tabs()
+            self._refresh_tab()
+
+    def watch_volume_sizes(self) -> None:
+        """Show what was measured."""
+        if self._pane == "volumes":
             self._refresh_tab()
 
     def _show_tabs(self) -> None:
@@ -221,12 +227,14 @@ class Detail(Vertical):
         host = self._snapshot.host
         text = Text()
         muted = self.app.theme_variables["warning"]
-        text.append(f"{'LIMIT':<14}{'IN FORCE':<18}{'USED NOW':<18}\n", "bold")
-        for tunable in tuning.tunables(host.cpus, host.memory_total, disk):
-            limit = tuning.value_of(container.limits, tunable, disk)
-            text.append(f"{tunable.label:<14}")
+        text.append(f"{'LIMIT':<18}{'IN FORCE':<18}{'USED NOW':<18}\n", "bold")
+        for tunable in tuning.tunables(host.cpus, host.memory_total, tuning.disks_of(container.limits, disk)):
+            limit, used = tuning.value_of(container.limits, tunable), tuning.used_of(tunable, usage)
+            if limit is None and not tunable.is_main:
+                continue
+            text.append(f"{tunable.title:<18}")
             text.append(f"{tuning.text_of(tunable, limit):<18}", "" if limit is None else muted)
-            text.append(f"{tuning.text_of(tunable, tuning.used_of(tunable, usage)) if usage else '-':<18}\n")
+            text.append(f"{tuning.text_of(tunable, used) if usage and used is not None else '-':<18}\n")
         if usage:
             counters = usage.counters
             text.append(
@@ -249,16 +257,26 @@ class Detail(Vertical):
             self._load_processes(self._key)
         elif current == "inspect":
             self._load_inspect(self._pane, self._key)
-        elif self._pane == "networks":
-            self.networks.show(self._key, self._snapshot, current)
-            if current == "rules":
-                self._load_rules(self._key)
-        elif self._pane == "images":
-            self._show_image(self._image)
-        elif self._pane == "containers":
-            container = self._snapshot.container(self._key)
-            if container is not None:
-                self._show_usage(container, self._snapshot.usages.get(self._key))
+        else:
+            {"networks": self._refresh_network, "images": self._refresh_image, "volumes": self._refresh_volume,
+                "containers": self._refresh_container}[self._pane]()  # fmt: skip
+
+    def _refresh_network(self) -> None:
+        current = self.query_one(ContentSwitcher).current
+        self.networks.show(self._key, self._snapshot, current)
+        if current == "rules":
+            self._load_rules(self._key)
+
+    def _refresh_image(self) -> None:
+        self._show_image(self._image)
+
+    def _refresh_volume(self) -> None:
+        self._load_volume(self._key)
+
+    def _refresh_container(self) -> None:
+        container = self._snapshot.container(self._key)
+        if container is not None:
+            self._show_usage(container, self._snapshot.usages.get(self._key))
 
     @work(thread=True, exclusive=True, group="detail", exit_on_error=False)
     def _load_processes(self, key: str) -> None:
@@ -314,6 +332,22 @@ class Detail(Vertical):
         self._show_image(self._image)
 
     @work(thread=True, exclusive=True, group="detail", exit_on_error=False)
+    def _load_volume(self, key: str) -> None:
+        volume = next((volume for volume in self._snapshot.volumes if volume.name == key), None)
+        if volume is None:
+            return
+        try:
+            uses, snapshots = self._backend.volumes.uses(key), self._backend.volumes.snapshots(key)
+        except (EngineError, OSError):
+            return  # it has gone
+        text = volumes.info_text(volume, uses, snapshots, self.volume_sizes.get(key), self._snapshot.taken_at)
+        self.app.call_from_thread(self._show_text, "info", key, text)
+
+    def _show_text(self, view: str, key: str, text: str) -> None:
+        if key == self._key:
+            self.query_one(f"#{view}", DocumentView).show_text(key, text)
+
+    @work(thread=True, exclusive=True, group="detail", exit_on_error=False)
     def _load_inspect(self, pane: str, key: str) -> None:
         rooms: dict[str, Any] = {
             "containers": self._backend.containers, "images": self._backend.images, "networks": self._backend.networks,
@@ -323,11 +357,7 @@ class Detail(Vertical):
             text = json.dumps(rooms[pane].inspect(key), indent=2, ensure_ascii=False, default=str)
         except (EngineError, OSError) as error:
             text = str(error)
-        self.app.call_from_thread(self._show_inspect, key, text)
-
-    def _show_inspect(self, key: str, text: str) -> None:
-        if key == self._key:
-            self.query_one("#inspect", DocumentView).show_text(key, text)
+        self.app.call_from_thread(self._show_text, "inspect", key, text)
 
 
 def _read_logs(backend: Backend, container_id: str, stop: threading.Event, into: deque[LogEntry]) -> None:

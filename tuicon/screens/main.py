@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -15,19 +14,20 @@ from textual.widgets import Footer, Input
 from engine.model.change import Copied
 from engine.model.container import Container
 from engine.model.image import Image
-from engine.model.limits import Limits, LimitsChanged
+from engine.model.limits import LimitsChanged
 from tuicon.backend import Backend
 from tuicon.commands.registry import BY_ID, COMMANDS, Command, help_groups
 from tuicon.dialogs.ask import Confirm, Help
-from tuicon.dialogs.retune import Retune, Target
 from tuicon.messages import OperationFailed, OperationFinished, SnapshotTaken
-from tuicon.model import images, rows, tuning, units
+from tuicon.model import images, rows, units, volumes
 from tuicon.model.history import History
 from tuicon.model.rows import Column, Row
 from tuicon.model.snapshot import Snapshot
 from tuicon.model.transfers import ending
 from tuicon.screens.detail import Detail
 from tuicon.screens.network_actions import NetworkActions
+from tuicon.screens.tuning import TuningScreen
+from tuicon.screens.volume_actions import VolumeActions
 from tuicon.widgets.host_bar import HostBar
 from tuicon.widgets.log_view import LogView
 from tuicon.widgets.table import RecordTable
@@ -36,7 +36,7 @@ from tuicon.widgets.transfer_strip import TransferStrip
 PANES = ("containers", "images", "networks", "volumes")
 
 
-class MainScreen(NetworkActions):
+class MainScreen(NetworkActions, VolumeActions):
     """Owns the snapshot, the filter and the selection; binds them down, turns commands into operations."""
 
     CSS_PATH = "main.tcss"
@@ -137,8 +137,9 @@ class MainScreen(NetworkActions):
         self._show_lists()
         self._jump()
         self._show_detail()
-        if isinstance(self.app.screen, Retune):
-            self.app.screen.show_usage(snapshot.usages.get(self.app.screen.container_id))
+        for screen in self.app.screen_stack:
+            if isinstance(screen, TuningScreen):
+                screen.show_snapshot(snapshot)
 
     def watch_pattern(self) -> None:
         """Filter anew."""
@@ -163,11 +164,19 @@ class MainScreen(NetworkActions):
         self._fill("containers", columns, rows.container_rows(snapshot, self._history, columns))
         self._fill_images()
         self._fill("networks", rows.NETWORK_COLUMNS, rows.network_rows(snapshot))
-        self._fill("volumes", rows.VOLUME_COLUMNS, rows.volume_rows(snapshot))
+        self.show_volumes()
 
     def _fill_images(self) -> None:
         columns = images.image_columns(self.query_one("#images", RecordTable).size.width or 60)
         self._fill("images", columns, images.image_rows(self.snapshot, columns, self.newer))
+
+    def show_volumes(self) -> None:
+        """Show the list of volumes anew; their sizes too while it is in use."""
+        is_current = self.pane == "volumes"
+        columns = volumes.volume_columns(is_current=is_current)
+        self._fill("volumes", columns, volumes.volume_rows(self.snapshot, self.volume_sizes, is_current=is_current))
+        self.query_one(Detail).volume_sizes = self.volume_sizes
+        self.measure_volumes()
 
     def show_marks(self) -> None:
         """Show anew which images have newer ones."""
@@ -214,8 +223,8 @@ class MainScreen(NetworkActions):
 
     def on_record_table_chosen(self, event: RecordTable.Chosen) -> None:
         """Go into the detail, or into the image."""
-        if event.table.id == "images":
-            self.run_command("layers")
+        if event.table.id in ("images", "volumes"):
+            self.run_command("layers" if event.table.id == "images" else "volume_files")
         elif event.table.id in PANES:
             self.query_one(Detail).focus_content()
 
@@ -357,7 +366,7 @@ class MainScreen(NetworkActions):
     def do_sort(self) -> None:
         """Sort by the next column."""
         columns = {"containers": rows.container_columns(self.table.size.width), "images": images.image_columns(self.table.size.width),
-            "networks": rows.NETWORK_COLUMNS, "volumes": rows.VOLUME_COLUMNS}[self.pane]  # fmt: skip
+            "networks": rows.NETWORK_COLUMNS, "volumes": volumes.volume_columns(is_current=True)}[self.pane]  # fmt: skip
         ids = ["", *(column.id for column in columns)]
         self.sort_by = ids[(ids.index(self.sort_by) + 1) % len(ids)] if self.sort_by in ids else ""
 
@@ -390,26 +399,22 @@ class MainScreen(NetworkActions):
     # -- retuning ----------------------------------------------------------------------------------
 
     def do_retune(self) -> None:
-        """Open the knobs of the container."""
-        container = self.targets[0]
-        host, disk = self.snapshot.host, self.backend.disk()
-        knobs = tuning.tunables(host.cpus, host.memory_total, disk)
-        target = Target(container.id, container.name, container.limits)
-        usage = self.snapshot.usages.get(container.id)
-        self._retune = Retune(target, knobs, disk, self._history, usage)
-        self.app.push_screen(self._retune)
+        """Open the tuning pane of the container."""
+        self.app.push_screen(
+            TuningScreen(self.backend, self.targets[0], self.snapshot, self._history, self.retune, self.keys)
+        )
 
-    _retune: Retune | None = None
+    def _tuning_of(self, container_id: str) -> TuningScreen | None:
+        screens = (screen for screen in self.app.screen_stack if isinstance(screen, TuningScreen))
+        return next((screen for screen in screens if screen.container_id == container_id), None)
 
     def on_operation_finished(self, message: OperationFinished) -> None:
         """Remember changes of limits, so that they can be taken back; drop the marks of what is done."""
         if isinstance(message.result, LimitsChanged):
-            is_undo = message.title.startswith("undo")
-            if not is_undo:
-                self._undo.append(message.result)
-            if self._retune is not None and self.app.screen is self._retune:
-                self._retune.changed(message.result.before, message.result.after, is_undo=is_undo)
-            if is_undo:
+            pane = self._tuning_of(message.key)
+            if pane is not None:
+                pane.took(message.title, message.result)
+            elif message.title == "undo retune":
                 self.notify("The limits are as they were", timeout=2)
         elif message.title.startswith("run ") and isinstance(message.result, Container):
             self.go_to_container(message.result.id)
@@ -421,24 +426,12 @@ class MainScreen(NetworkActions):
             self.took(message.result)
 
     def on_operation_failed(self, message: OperationFailed) -> None:
-        """Say what went wrong, and show the knobs as they are."""
-        super().on_operation_failed(message)
+        """Say what went wrong; in the tuning pane, beside the knob."""
         message.prevent_default()
-        if self._retune is not None and self.app.screen is self._retune:
-            self._retune.refused()
-
-    def change_limits(self, event: Retune.ChangeWanted) -> None:
-        """Have the kernel take other limits."""
-        call = partial(self.backend.containers.update, event.container_id, event.change)
-        self.operate("retune", call, key=event.container_id)
-
-    def restore_limits(self, event: Retune.UndoWanted) -> None:
-        """Have the kernel take earlier limits again."""
-
-        def restore(_limits: Limits) -> Limits:
-            return event.limits
-
-        self._undo = [change for change in self._undo if change.before != event.limits]
-        self.operate(
-            "undo retune", partial(self.backend.containers.update, event.container_id, restore), key=event.container_id
-        )
+        if message.title == "retune":
+            self._forget_retuned(message.key)
+        pane = self._tuning_of(message.key)
+        if pane is not None:
+            pane.refused(message.error)
+        else:
+            super().on_operation_failed(message)

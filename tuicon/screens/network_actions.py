@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from engine.model.container import Container
-from engine.model.limits import Limits, LimitsChanged
+from engine.model.limits import Limits
 from engine.model.network import Network
 from engine.model.value import asdict
 from tuicon.dialogs.ask import Confirm
@@ -14,7 +14,6 @@ from tuicon.dialogs.connect import ConnectForm, Connection
 from tuicon.dialogs.document import Document
 from tuicon.dialogs.network import NetworkForm, NetworkWish, RatesForm
 from tuicon.dialogs.reach import ReachForm
-from tuicon.messages import OperationFailed, OperationFinished
 from tuicon.model.members import members_of, networks_of
 from tuicon.model.ports import ports_text
 from tuicon.model.reach import mark_of
@@ -23,16 +22,9 @@ from tuicon.screens.image_actions import ImageActions
 from tuicon.widgets.table import RecordTable
 from tuicon.widgets.topology import Topology
 
-_LIMIT = "limit the traffic of"
-
 
 class NetworkActions(ImageActions):
     """The doing of what is asked of networks and their members."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._limiting = 0
-        self._undo_follows = 0
 
     @property
     def chosen_network(self) -> Network | None:
@@ -190,37 +182,15 @@ class NetworkActions(ImageActions):
 
         def limit(change: Callable[[Limits], Limits] | None) -> None:
             if change:
-                self._limiting += 1
-                call = partial(self.backend.containers.update, container.id, change)
-                self.operate(f"{_LIMIT} {container.name}", call, key=container.id)
+                self.retune(
+                    container.id, "retune", partial(self.backend.containers.tuning.update, container.id, change)
+                )
 
         self.app.push_screen(RatesForm(container.name, container.limits), limit)
 
     def do_undo_rates(self) -> None:
-        """Take back the last change of limits; one that is on its way to the kernel is taken back when it is there."""
-        if self._limiting:
-            self._undo_follows += 1
-        else:
-            self.do_undo()
-
-    def on_operation_finished(self, message: OperationFinished) -> None:
-        """Take back what was to be taken back as soon as it was there."""
-        if message.title.startswith(_LIMIT) and isinstance(message.result, LimitsChanged):
-            self._limited()
-
-    def on_operation_failed(self, message: OperationFailed) -> None:
-        """Go on after a limit that the kernel refused."""
-        super().on_operation_failed(message)
-        if message.title.startswith(_LIMIT):
-            self._undo_follows = max(0, self._undo_follows - 1)
-            self._limited()
-
-    def _limited(self) -> None:
-        self._limiting -= 1
-        if not self._limiting:
-            wanted, self._undo_follows = self._undo_follows, 0
-            for _ in range(wanted):
-                self.do_undo()
+        """Take back the last change of limits."""
+        self.do_undo()
 
 
 def _listed(names: list[str]) -> str:

@@ -13,13 +13,14 @@ from tuicon.model import units
 from tuicon.widgets import plot
 from tuicon.widgets.plot import Rgb, Series
 
-_FORMATS: dict[str, Callable[[float], str]] = {
+FORMATS: dict[str, Callable[[float], str]] = {
     "%": lambda value: f"{value:.0f}%",
     "B": units.short_size,
     "B/s": lambda value: f"{units.short_size(value)}/s",
+    "/s": lambda value: f"{value:.0f}/s",
     "": lambda value: f"{value:.0f}",
 }
-_SMALLEST = {"%": 10.0, "B": 1 << 20, "B/s": 1 << 10, "": 4.0}
+SMALLEST = {"%": 10.0, "B": 1 << 20, "B/s": 1 << 10, "/s": 10.0, "": 4.0}
 
 
 class Chart(Widget):
@@ -54,7 +55,7 @@ class Chart(Widget):
         self.refresh()
 
     def _summary(self) -> str:
-        form = _FORMATS[self._unit]
+        form = FORMATS[self._unit]
         parts = []
         for one in self._series:
             finite = [value for value in one.values if math.isfinite(value)]
@@ -71,8 +72,8 @@ class Chart(Widget):
         if width < plot.SMALLEST[0] or height < plot.SMALLEST[1]:
             return Text(self._summary(), overflow="ellipsis", no_wrap=True)
         base = 2 if self._unit.startswith("B") else 10
-        top = plot.scale_of(self._series, self._limit, _SMALLEST[self._unit], base)
-        form = _FORMATS[self._unit]
+        top = plot.scale_of(self._series, self._limit, SMALLEST[self._unit], base)
+        form = FORMATS[self._unit]
         steps = 4 if height >= 12 else 2
         ticks = [(top * step / steps, form(top * step / steps).rjust(7)) for step in range(steps + 1)]
         drawn = plot.draw(
