@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import Conflict, EngineError, NotFound
 from engine.model.container import ExecSpec
-from tuicon.cli import limits as limit_flags
 from tuicon.cli import output, tuning
 from tuicon.cli.failure import Exit, Usage, complain
 from tuicon.cli.spec import parse_restart, spec_of
 from tuicon.cli.words import environment
+from tuicon.model import limit_flags
 from tuicon.model.units import parse_moment
 from tuicon.terminal import Bridge, parse_detach_keys, size
 

@@ -7,9 +7,10 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tuicon.cli import copying, inside_flags, limits, network_flags, registry_flags, scan_flags, spec, tuning_flags
+from tuicon.cli import copying, inside_flags, network_flags, registry_flags, scan_flags, spec, tuning_flags
 from tuicon.cli.failure import Usage
 from tuicon.cli.words import add_flag, add_list
+from tuicon.model import limit_flags
 from tuicon.terminal import DEFAULT_DETACH_KEYS
 
 Add = Callable[[argparse.ArgumentParser], None]
@@ -168,7 +169,7 @@ def _stats(parser: argparse.ArgumentParser) -> None:
 
 def _update(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--restart", metavar="POLICY", help="no, on-failure[:N], always or unless-stopped")
-    limits.add_flags(parser)
+    limit_flags.add_flags(parser)
     tuning_flags.update(parser)
     _containers(parser)
 

@@ -25,6 +25,7 @@ from tuicon.model.history import History
 from tuicon.model.rows import Column, Row
 from tuicon.model.snapshot import Snapshot
 from tuicon.model.transfers import ending
+from tuicon.screens import profiles
 from tuicon.screens.detail import Detail
 from tuicon.screens.image_actions import ImageActions
 from tuicon.screens.tuning import TuningScreen
@@ -386,9 +387,13 @@ class MainScreen(ImageActions):
     # -- retuning ----------------------------------------------------------------------------------
 
     def do_retune(self) -> None:
-        """Open the tuning pane of the container."""
+        """Open the tuning pane of the container; of several, ask by how much to change their limits."""
+        alive = tuple(container for container in self.targets if container.status.is_alive)
+        if len(alive) > 1:
+            profiles.ask_relative(self, alive)
+            return
         self.app.push_screen(
-            TuningScreen(self.backend, self.targets[0], self.snapshot, self._history, self._retune, self.keys)
+            TuningScreen(self.backend, alive[0], self.snapshot, self._history, self._retune, self.keys)
         )
 
     def _retune(self, container_id: str, title: str, call: Callable[[], object]) -> None:
@@ -415,6 +420,9 @@ class MainScreen(ImageActions):
                 pane.took(message.title, message.result)
             elif message.title == "undo retune":
                 self.notify("The limits are as they were", timeout=2)
+        elif message.title.startswith("change the limits of ") and isinstance(message.result, tuple):
+            self._retuned += [change.container_id for change in message.result]
+            self.notify(f"{len(message.result)} containers have other limits, u takes back one after the other")
         elif message.title.startswith("run ") and isinstance(message.result, Container):
             self._wanted = message.result.id
             self._jump()
