@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
@@ -129,6 +130,16 @@ async def test_every_knob_takes_what_is_typed() -> None:
         assert found.device_write_iops[0].rate == 900
 
     await tuned(body, size=(100, 30))
+
+
+async def test_keys_that_come_at_once_go_to_the_limit_they_are_meant_for() -> None:
+    async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
+        for key in ("j", "j", "j", "j", "j", "6", "4", "m", "enter"):
+            pilot.app.post_message(events.Key(key, key if len(key) == 1 else None))
+        await until(pilot, lambda: limits(backend).memory == 64 << 20)
+        assert limits(backend).cpus == 0.5
+
+    await tuned(body)
 
 
 async def test_what_is_off_the_scale_is_said_beside_the_knob_and_not_asked_for() -> None:

@@ -43,6 +43,16 @@ def test_changes_are_read_from_the_journal_with_who_and_why() -> None:
     assert difference(Limits(cpus=0.5), Limits(cpus=0.4)) == "cpus 0.5 → 0.4"
 
 
+def test_the_moves_of_one_trial_are_one_change() -> None:
+    steps = [{"cpus": "0.5 -> 0.45"}, {"cpus": "0.45 -> 0.4"}, {"pids": "9 -> 8"}]
+    events = [
+        Event("1", NOW, "container", "update", "x", "web", {**step, "how": "trial", "by": "ada"}) for step in steps
+    ]
+    end = Event("2", NOW, "container", "update", "x", "web", {"cpus": "0.4 -> 0.5", "how": "revert", "by": "ada"})
+    found = changes_of([*events, end], "x")
+    assert [change.what for change in found] == [("cpus 0.5 → 0.4", "pids 9 → 8"), ("cpus 0.4 → 0.5",)]
+
+
 def test_samples_lie_where_their_time_is_and_gaps_stay_gaps() -> None:
     window = curve.Window("10 s", "5 s", 10, 1)
     samples = [a_sample(NOW - timedelta(seconds=ago), 1, 0) for ago in (8, 7, 2, 60)]
@@ -75,5 +85,5 @@ def test_typed_values_have_the_units_of_their_limit() -> None:
     assert tuning.parse_value(knobs["memory"], "1.5g") == 1.5 * (1 << 30)
     assert tuning.parse_value(knobs["cpuset"], "0-2,5") == "0-2,5"
     for name, text in (("cpuset", "0--2"), ("cpus", "9"), ("memory", "x"), ("swap", "-2"), ("pids", "0")):
-        with pytest.raises(ValueError, match=r"goes from|no list|invalid size"):
+        with pytest.raises(ValueError, match=r"goes from|no list|no value of Memory max"):
             tuning.parse_value(knobs[name], text)

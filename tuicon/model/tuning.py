@@ -255,7 +255,10 @@ def parse_value(tunable: Tunable, text: str) -> Value:
         if not _LIST.fullmatch(text):
             raise ValueError(f"{text} is no list of CPUs, such as 0-2,5")
         return text
-    value = _number(tunable, text)
+    try:
+        value = _number(tunable, text)
+    except ValueError as error:
+        raise ValueError(f"{text} is no value of {tunable.title}") from error
     if not tunable.low <= value <= tunable.high and not (tunable.field == "memory_swap" and value == -1):
         raise ValueError(
             f"{tunable.title} goes from {text_of(tunable, tunable.low)} to {text_of(tunable, tunable.high)}"
