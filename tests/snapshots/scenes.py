@@ -221,6 +221,7 @@ SCENES = (
     Scene("retune-80", (80, 24), keys=("t",), backend=_tuned),
     Scene("retune-160", (160, 50), keys=("t", "j", "j", "j", "j", "j", "w"), backend=_tuned),
     Scene("retune-trial-80", (80, 24), keys=("t", "t", "h", "h"), backend=_tuned),
+    Scene("retune-many-80", (80, 24), keys=("space", "space", "t", *"cpus -50%, memory -20%", "enter")),
     Scene("help-120", (120, 44), keys=("question_mark",)),
     Scene("remove-80", (80, 24), keys=("d",)),
     Scene("scan-120", (120, 30), keys=("2", "v")),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from engine.model import rules
 from engine.model.rules import Action, Memory, Observation, Rule
 from tuicon.cli.failure import Usage, complain
-from tuicon.cli.profiles import load
+from tuicon.model.profiles import load
 from tuicon.model.units import parse_duration, parse_size
 
 if TYPE_CHECKING:

@@ -58,6 +58,8 @@ def run(engine: Engine, arguments: argparse.Namespace) -> int:
     if os.geteuid() != 0 and verb not in _ANYBODY:
         complain("containers need root: namespaces, mounts and cgroups", "try: sudo tuicon " + " ".join(sys.argv[1:]))
         return _code_of(verb)
+    if getattr(arguments, "kernel_memory", None) is not None:
+        complain("warning: --kernel-memory has no effect: the kernel no longer has such a limit")
     if verb in _STARTING:
         engine.warm()  # while the modules are loaded
     try:

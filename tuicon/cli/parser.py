@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     Add = Callable[[argparse.ArgumentParser], None]
 
-copying, inside_flags, limits, network_flags = map(Later, ("copying", "inside_flags", "limits", "network_flags"))
+copying, inside_flags, network_flags = map(Later, ("copying", "inside_flags", "network_flags"))
+limit_flags = Later("limit_flags", "tuicon.model")
 pressure_flags, registry_flags, scan_flags, spec, tuning_flags, volume_flags = map(
     Later, ("pressure_flags", "registry_flags", "scan_flags", "spec", "tuning_flags", "volume_flags")
 )
@@ -198,7 +199,7 @@ def _stats(parser: argparse.ArgumentParser) -> None:
 
 def _update(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--restart", metavar="POLICY", help="no, on-failure[:N], always or unless-stopped")
-    limits.add_flags(parser)
+    limit_flags.add_flags(parser)
     tuning_flags.update(parser)
     _containers(parser)
 

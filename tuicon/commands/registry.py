@@ -350,6 +350,15 @@ COMMANDS: tuple[Command, ...] = (
         _EVERYWHERE,
     ),
     Command("transfers", "transfers", "Show what is being pulled, pushed, saved and loaded.", "b", SAFE, _EVERYWHERE),
+    Command(
+        "profile",
+        "profile…",
+        "Give containers the limits of a profile; shows first what changes.",
+        "f",
+        DISRUPTIVE,
+        CONTAINERS,
+        anywhere=True,
+    ),
     Command("undo", "undo retune", "Take back the last change of limits.", "u", SAFE, CONTAINERS),
     Command("inspect", "inspect", "Show all that is known of what is selected.", "i", SAFE, _EVERYWHERE, _row),
     Command(
