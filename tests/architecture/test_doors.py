@@ -219,6 +219,18 @@ def test_no_command_defines_a_dataclass() -> None:
     assert "dataclasses" not in found
 
 
+def test_a_list_of_containers_starts_neither_a_launcher_nor_a_hash() -> None:
+    words = ["ps", "--all"]
+    parsed = (
+        f"import tuicon.__main__; from tuicon.cli import parser; arguments = parser.build({words}).parse_args({words})"
+    )
+    listed = "from engine.api import Engine; from tuicon.cli.main import run; import os; os.geteuid = lambda: 0"
+    found = modules_after(
+        f"{parsed}; arguments.root = '/nonexistent/root'; {listed}; run(Engine(arguments.root), arguments)"
+    )
+    assert found & {"dataclasses", "typing_extensions", "inspect", "hashlib", "ctypes", "signal", "socket"} == set()
+
+
 def calls_by_path(path: Path) -> Iterator[str]:
     """Yield "module:function" of each call that names a file by its path."""
     for function in ast.walk(ast.parse(path.read_text())):

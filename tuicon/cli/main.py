@@ -57,6 +57,8 @@ def run(engine: Engine, arguments: argparse.Namespace) -> int:
         return _code_of(verb)
     if verb in _STARTING:
         engine.warm()  # while the modules are loaded
+    if verb != "exec":
+        _load_msgspec()
     try:
         module, function = _FUNCTIONS[verb]
         code: int = getattr(import_module(f"tuicon.cli.{module}"), function)(engine, arguments)
@@ -73,6 +75,17 @@ def run(engine: Engine, arguments: argparse.Namespace) -> int:
             raise
         return _explain(verb, error)
     return code
+
+
+def _load_msgspec() -> None:
+    """Load msgspec, which would load typing_extensions where that is installed, though typing has all it takes from there."""
+    if "typing_extensions" in sys.modules:
+        return
+    sys.modules["typing_extensions"] = None  # type: ignore[assignment] # it cannot be imported
+    try:
+        import msgspec  # noqa: F401
+    finally:
+        del sys.modules["typing_extensions"]
 
 
 def _explain(verb: str, error: Exception) -> int:
