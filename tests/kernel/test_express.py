@@ -58,7 +58,7 @@ WANTED = (
 
 
 def test_a_command_by_the_monitor_is_as_one_by_the_launcher(engine: Engine) -> None:
-    container = engine.containers.run(ContainerSpec(IMAGE, command=("sleep", "1000"), name="box"))
+    container = engine.containers.run(ContainerSpec(IMAGE, command=("sleep", "1000"), name="box", network="none"))
     with other(engine) as cold:
         by_monitor = [outcome(cold.execute("box", wanted, (30, 90))) for wanted in WANTED]
         assert outcome(cold.execute(container.id, WANTED[0])) == (b"out\n", 7)
@@ -69,7 +69,7 @@ def test_a_command_by_the_monitor_is_as_one_by_the_launcher(engine: Engine) -> N
 
 
 def test_input_reaches_the_command_and_the_events_tell_of_it(engine: Engine) -> None:
-    engine.containers.run(ContainerSpec(IMAGE, command=("sleep", "1000"), name="box"))
+    engine.containers.run(ContainerSpec(IMAGE, command=("sleep", "1000"), name="box", network="none"))
     session = engine.execute("box", asked("sh", "-c", "read line; echo got $line", interactive=True))
     session.write(b"one\n")
     assert outcome(session) == (b"got one\n", 0)
@@ -82,7 +82,7 @@ def test_input_reaches_the_command_and_the_events_tell_of_it(engine: Engine) -> 
 
 
 def test_what_cannot_be_is_said_as_the_engine_says_it(engine: Engine) -> None:
-    engine.containers.run(ContainerSpec(IMAGE, command=("sleep", "1000"), name="box"))
+    engine.containers.run(ContainerSpec(IMAGE, command=("sleep", "1000"), name="box", network="none"))
     with other(engine) as cold:
         with pytest.raises(CommandNotFound):
             cold.execute("box", asked("no-such-command"))
@@ -102,13 +102,13 @@ def test_what_cannot_be_is_said_as_the_engine_says_it(engine: Engine) -> None:
 
 
 def test_without_its_monitor_a_container_still_runs_commands(engine: Engine) -> None:
-    container = engine.containers.run(ContainerSpec(IMAGE, command=("sleep", "1000")))
+    container = engine.containers.run(ContainerSpec(IMAGE, command=("sleep", "1000"), network="none"))
     os.kill(monitor_of(engine, container), signal.SIGKILL)
     assert outcome(engine.execute(container.id, asked("sh", "-c", "exit 4"))) == (b"", 4)
 
 
 def test_commands_hold_nothing_of_the_containers_streams_and_leave_no_zombies(engine: Engine) -> None:
-    container = engine.containers.run(ContainerSpec(IMAGE, command=("cat",), interactive=True))
+    container = engine.containers.run(ContainerSpec(IMAGE, command=("cat",), interactive=True, network="none"))
     monitor = monitor_of(engine, container)
     for _ in range(3):
         assert outcome(engine.execute(container.id, asked("true"))) == (b"", 0)
