@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted([*ROOT.joinpath("engine").rglob("*.py"), *ROOT.joinpath("tuicon").rglob("*.py")])
 LONGEST_MODULE = 500
 HEAVY_ON_START = {"dataclasses", "typing", "pathlib", "subprocess", "logging", "asyncio", "tempfile",
-    "shutil", "contextlib", "msgspec", "pyroute2", "engine.model", "engine.errors"}  # fmt: skip
+    "shutil", "contextlib", "msgspec", "pyroute2", "engine.model", "engine.errors", "json", "re", "enum", "signal",
+    "socket", "collections", "functools"}  # fmt: skip
 # Modules that handle roots of containers, layers or volumes. What they call takes a descriptor (dir_fd, a name that ends
 # in "fd" or stands in _DESCRIPTORS, or /proc/self/fd); the functions below take a path, for the reason beside them.
 HANDLE_ROOTS = ("engine/sandbox/", "engine/images/unpack.py", "engine/images/analyse/reading.py", "engine/images/tree.py", "engine/images/packages/",
@@ -186,6 +187,14 @@ def test_the_launcher_imports_almost_nothing() -> None:
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import engine.sandbox.launcher; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True, capture_output=True, text=True)
     assert set(done.stdout.split()) & HEAVY_ON_START == set()
+
+
+def test_the_runtime_command_imports_almost_nothing() -> None:
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import engine.sandbox.runtime.command, {{}}; print(*sorted(sys.modules))"
+    for module in ("create", "join", "start", "ending"):
+        statement = code.format(f"engine.sandbox.runtime.{module}")
+        done = subprocess.run([sys.executable, "-I", "-S", "-c", statement], check=True, capture_output=True, text=True)
+        assert set(done.stdout.split()) & HEAVY_ON_START == set()
 
 
 def test_the_front_door_opens_without_heavy_libraries() -> None:
