@@ -6,15 +6,13 @@ is in the bundle (config.json, monitor.json); all it leaves is the log, exit.jso
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import socket
 import time
 
 from engine.linux import files, procfs, rtnetlink
 from engine.linux.cgroup import aftermath
 from engine.linux.cgroup import group as cgroups
+from engine.linux.light import json, signal, socket
 from engine.sandbox import connect, execute, protocol, spawn
 from engine.sandbox.external import External
 from engine.sandbox.follow import Follower

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import resource
-import socket
 
 from engine.linux import files, nfnetlink, procfs
+from engine.linux.light import json, socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from pathlib import Path
 import msgspec
 
 from engine.linux import files
-from engine.linux.inotify import Watch
 from engine.model.event import Event
 from engine.store.actor import actor
 
@@ -82,6 +81,8 @@ class Journal:
             cursor: Start after this place.
             stop: Stop soon after it is set.
         """
+        from engine.linux.inotify import Watch
+
         with Watch(self._path.parent) as watch:
             place = cursor or (self.end() if since is None else "0:0")
             if since is not None and cursor is None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import time
 
 from engine.linux.cgroup import layout
 from engine.linux.cgroup.apply import Change
 from engine.linux.cgroup.layout import UNIFIED, CgroupError
 from engine.linux.cgroup.values import read, write
+from engine.linux.light import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
