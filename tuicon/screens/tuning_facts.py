@@ -10,7 +10,7 @@ from engine.api import percentile
 from engine.errors import EngineError
 from engine.model.history import Advice, Effect, Sample
 from engine.model.limits import Limits, OnTrial, Preview
-from engine.model.value import Value
+from engine.model.value import Value as Record
 from tuicon.backend import Backend
 from tuicon.model import curve, tuning
 from tuicon.model.changes import MadeChange, changes_of
@@ -39,7 +39,7 @@ _PRESSURES = {"cpu": "cpu_pressure", "memory": "memory_pressure", "read": "io_pr
 _PEAKS = {"cpu": "cpu_max", "memory": "memory_max", "pids": "pids_max"}
 
 
-class Facts(Value, frozen=True):
+class Facts(Record, frozen=True):
     """What the engine says of a container now.
 
     Attributes:
@@ -79,7 +79,7 @@ def read_samples(backend: Backend, container_id: str, window: Window, now: datet
         return ()
 
 
-class Seen(Value, frozen=True):
+class Seen(Record, frozen=True):
     """What the picture is made of.
 
     Attributes:
