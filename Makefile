@@ -19,6 +19,11 @@ test: $(VENV)/test.stamp check  ## set up, check, and run all tests of this mach
 test-v2: $(VENV)/test.stamp  ## run the kernel tests in a virtual machine with pure cgroup v2
 	$(SUDO) tests/lab/test-v2 $(abspath $(BIN))/python $(TESTS)
 
+test-ceph: $(VENV)/test.stamp  ## run the tests that need a Ceph cluster, on this kernel and in the virtual machine
+	@sh tests/setup ceph $(VENV)
+	$(SUDO) $(BIN)/python -m pytest -q tests/servers/ceph.py
+	$(SUDO) tests/lab/test-v2 $(abspath $(BIN))/python tests/servers/ceph.py
+
 check: $(VENV)/test.stamp  ## format, lint, types, import contracts, architecture
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -47,4 +52,4 @@ $(VENV)/test.stamp: pyproject.toml tests/setup
 	@PYTHON="$(PYTHON)" sh tests/setup test $(VENV)
 	@touch $@ $(VENV)/run.stamp
 
-.PHONY: help run test test-v2 check format screenshots bench clean
+.PHONY: help run test test-v2 test-ceph check format screenshots bench clean

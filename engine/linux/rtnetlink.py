@@ -26,7 +26,8 @@ _SCOPE_LINK = 253
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
-_GETROUTE, _GETNEIGH = 26, 30
+_DELROUTE, _GETROUTE, _GETNEIGH = 25, 26, 30
+_SCOPE_LINK = 253
 _NDA_DST, _NDA_LLADDR = 1, 2
 _NUD_VALID = 0xDE  # reachable, stale, delay, probe, without ARP, permanent
 _SIOCGIFFLAGS, _SIOCGIFADDR = 0x8913, 0x8915
@@ -235,16 +236,63 @@ def _asked(kind: int, body: bytes, subject: str) -> bytes:
 
 def loopback_up() -> None:
     """Bring up lo in this network namespace."""
-    transact([(_NEWLINK, _REQUEST | _ACK, _link(socket.if_nametoindex("lo"), _IFF_UP, b""))], "interface lo")
+    set_up("lo")
 
 
 def make_ifb(name: str) -> None:
     """Make an interface of kind ifb and bring it up; it is fine when it is there."""
-    body = _text(_IFLA_IFNAME, name) + attribute(_IFLA_LINKINFO, _text(_INFO_KIND, "ifb"))
+    make_link(name, "ifb")
+
+
+def make_link(name: str, kind: str, mtu: int = 0, *, is_up: bool = True) -> None:
+    """Make an interface; it is fine when it is there.
+
+    Args:
+        name: Its name.
+        kind: As ip-link(8) calls it.
+        mtu: 0 for the kind's own.
+        is_up: Whether it is brought up at once.
+    """
+    body = _text(_IFLA_IFNAME, name) + attribute(_IFLA_LINKINFO, _text(_INFO_KIND, kind))
+    body += _number(_IFLA_MTU, mtu) if mtu else b""
+    flags = _REQUEST | _ACK | _CREATE | _EXCL
     try:
-        transact([(_NEWLINK, _REQUEST | _ACK | _CREATE | _EXCL, _link(0, _IFF_UP, body))], f"interface {name}")
+        transact([(_NEWLINK, flags, _link(0, _IFF_UP if is_up else 0, body))], f"interface {name}")
     except FileExistsError:
         return
+
+
+def set_up(name: str) -> None:
+    """Bring an interface of this network namespace up."""
+    transact([(_NEWLINK, _REQUEST | _ACK, _link(socket.if_nametoindex(name), _IFF_UP, b""))], f"interface {name}")
+
+
+def add_route(address: str, length: int, name: str) -> None:
+    """Route IPv4 addresses through an interface; it is fine when they are.
+
+    Args:
+        address: The first one.
+        length: Of the prefix.
+        name: The interface.
+    """
+    message = _NEWROUTE, _REQUEST | _ACK | _CREATE | _EXCL, _route(address, length, name)
+    try:
+        transact([message], f"route to {address}/{length}")
+    except FileExistsError:
+        return
+
+
+def delete_route(address: str, length: int, name: str) -> None:
+    """Delete such a route; it is fine when there is none."""
+    try:
+        transact([(_DELROUTE, _REQUEST | _ACK, _route(address, length, name))], f"route to {address}/{length}")
+    except ProcessLookupError:
+        return
+
+
+def _route(address: str, length: int, name: str) -> bytes:
+    rtmsg = struct.pack("=BBBBBBBBI", socket.AF_INET, length, 0, 0, 254, 3, _SCOPE_LINK, 1, 0)
+    return rtmsg + attribute(_RTA_DST, socket.inet_aton(address)) + _number(_RTA_OIF, socket.if_nametoindex(name))
 
 
 def delete_link(name: str) -> None:

@@ -43,6 +43,7 @@ def problems(
     for name in _orphans(bridges, networks.shapers, interfaces):
         text = f"the interface {name} belongs to a network of ours, and no running container has it"
         yield Problem(Finding("interface", name, text, "delete it"), partial(_delete, name, interfaces))
+    yield from _tunnels(networks)
     for name in networks.stale_bridges():
         text = f"the bridge {name} belongs to a network that is gone"
         yield Problem(Finding("bridge", name, text, "delete it"), networks.restore)
@@ -53,6 +54,17 @@ def problems(
     if is_stale:
         text = f"the rules in the nftables table {networks.firewall.table} are not those of the networks and the published ports"
         yield Problem(Finding("rules", networks.firewall.table, text, "put them in force again"), networks.restore)
+
+
+def _tunnels(networks: NetworkStore) -> Iterator[Problem]:
+    """Yield tunnels without a network, and networks that lack theirs."""
+    for name in networks.tunnels.orphans(networks.list()):
+        text = f"the tunnel {name} belongs to a network that is gone"
+        yield Problem(Finding("interface", name, text, "delete it"), partial(rtnetlink.delete_link, name))
+    for network in networks.list():
+        if not networks.tunnels.is_ready(network) and Path("/sys/class/net", network.bridge).exists():
+            text = f"network {network.name} has lost its tunnel to other hosts"
+            yield Problem(Finding("interface", network.name, text, "make it again"), networks.restore)
 
 
 def _orphans(

@@ -9,6 +9,7 @@ from pathlib import Path
 from engine.errors import Conflict, InvalidArgument, NotFound, NotSupported
 from engine.linux import rtnetlink
 from engine.model.network import Network
+from engine.networks import wireguard
 
 DRIVERS = ("bridge", "macvlan", "ipvlan")
 _MODES = {"macvlan": rtnetlink.MACVLAN_MODES, "ipvlan": rtnetlink.IPVLAN_MODES}
@@ -28,7 +29,8 @@ def mtu_of(options: dict[str, str]) -> int:
     Raises:
         InvalidArgument: It is no number that a bridge can have.
     """
-    text = next((options[name] for name in _MTU if name in options), "1500")
+    usual = wireguard.MTU if "encryption" in options else 1500
+    text = next((options[name] for name in _MTU if name in options), str(usual))
     if not text.isascii() or not text.isdigit() or not 68 <= int(text) <= 65535:
         raise InvalidArgument(f"invalid MTU {text!r}: a number from 68 to 65535")
     return int(text)

@@ -10,6 +10,7 @@ from pathlib import Path
 from engine.errors import NotSupported
 from engine.linux import files, nfnetlink
 from engine.model.network import InForce, Network
+from engine.networks import wireguard
 from engine.networks.rules import ruleset
 from engine.store.paths import Paths
 
@@ -70,7 +71,11 @@ class Firewall:
         needs_ipv6 = any(network.subnet6 and network.bridge and not network.internal for network in networks)
         is_new = needs_ipv6 and _forward_ipv6()
         try:
-            nftables.run(ruleset(self.table, tuple(item for item in networks if item.subnet), self._in_force()))
+            usable = tuple(item for item in networks if item.subnet)
+            tunnels = [
+                (one, wireguard.interface_of(self._paths.mark, one.name)) for one in usable if wireguard.is_wanted(one)
+            ]
+            nftables.run(ruleset(self.table, usable, self._in_force(), tunnels))
         except nftables.RulesRefused as error:
             raise NotSupported(
                 f"cannot set up NAT: {error.strerror}", hint="install nftables, or use --network host"

@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from engine.errors import Conflict, InvalidArgument, NotFound, NotSupported
+from engine.errors import Conflict, EngineError, InvalidArgument, NotFound
 from engine.linux import files, procfs, rtnetlink
 from engine.model.network import Attachment, Endpoint, InForce, Network
 from engine.model.value import replace
-from engine.networks import addresses, bridge, drivers, live_rules
+from engine.networks import addresses, bridge, drivers, live_rules, wireguard
 from engine.networks.documents import document
 from engine.networks.drivers import DRIVERS
 from engine.networks.firewall import Firewall
@@ -45,6 +45,7 @@ class NetworkStore:
         self._is_running = is_running
         self._mark = paths.mark
         self.firewall = Firewall(paths, in_force)
+        self.tunnels = wireguard.Tunnels(paths, self.get, self._taken)
 
     def list(self) -> tuple[Network, ...]:
         """Return all networks: bridge, host and none first."""
@@ -71,7 +72,8 @@ class NetworkStore:
     def inspect(self, ref: str) -> dict[str, Any]:
         """Return a network in docker's JSON shape."""
         network = self.get(ref)
-        return document(network, addresses.leases(self._leases(network.name)), self.names / network.name)
+        found = document(network, addresses.leases(self._leases(network.name)), self.names / network.name)
+        return {**found, **self.tunnels.described(network)}
 
     def nft_rules(self, ref: str) -> tuple[str, ...]:
         """Return the lines of the rules in force that concern a network and its containers; see engine.networks.live_rules.
@@ -123,6 +125,7 @@ class NetworkStore:
         )  # fmt: skip
         has_ipv6 = ipv6 or bool(subnet6 or gateway6 or ip_range6)
         drivers.check(wanted, has_ipv6=has_ipv6)
+        wireguard.check(wanted)
         with files.FileLock(self._paths.lock("networks")):
             if any(name == network.name for network in self.list()):
                 raise Conflict(f"network {name} already exists")
@@ -143,6 +146,7 @@ class NetworkStore:
         if users:
             raise Conflict(f"network {network.name} is used by container {users[0][:12]}")
         with files.FileLock(self._paths.lock("networks")):
+            self.tunnels.remove(network)
             bridge.remove(network.bridge)
             self.firewall.apply(tuple(other for other in self.list() if other.id != network.id))
             files.remove_tree(self.names / network.name)
@@ -310,6 +314,9 @@ class NetworkStore:
             for name in self.stale_bridges():
                 bridge.remove(name)
             self.firewall.apply(self.list())
+            for network in self.list():
+                if Path("/sys/class/net", network.bridge).exists():
+                    self.tunnels.make(network)
 
     def stale_bridges(self) -> tuple[str, ...]:
         """Return the bridges of this root that the host has and no network."""
@@ -321,6 +328,7 @@ class NetworkStore:
     def reset(self) -> None:
         """Remove all bridges and the nftables table."""
         for network in self.list():
+            self.tunnels.remove(network)
             bridge.remove(network.bridge)
         self.firewall.remove()
 
@@ -372,10 +380,13 @@ class NetworkStore:
             self._save(network)
             try:
                 bridge.make(network) if network.bridge else None
+                self.tunnels.make(network)
                 # What this kernel cannot do with IPv6 is said now, not when a container starts.
-                if network.subnet6 and self.firewall.apply(self.list()):
+                needs_rules = bool(network.subnet6) or wireguard.is_wanted(network)
+                if needs_rules and self.firewall.apply(self.list()):
                     self._journal.append("network", "forward", network.id, network.name, family="ipv6")
-            except (OSError, NotSupported):
+            except (OSError, EngineError):
+                self.tunnels.remove(network)
                 bridge.remove(network.bridge)
                 self._paths.discard(self._paths.networks / network.name)
                 raise
@@ -388,12 +399,7 @@ class NetworkStore:
             InvalidArgument: An address is malformed, or not in its subnet.
             Conflict: A subnet overlaps another one, which is named.
         """
-        from engine.linux import netlink
-
-        taken = {subnet: f"of network {network.name}" for network in self.list()
-            for subnet in (network.subnet, network.subnet6) if subnet}  # fmt: skip
-        if wanted.driver == "bridge":  # others share the subnet of the host's own interface
-            taken = {**taken, **{one: "to which the host has a route" for one in netlink.subnets() if one not in taken}}
+        taken = self._taken(shares=wanted.driver != "bridge")
         subnet = wanted.subnet or addresses.choose_subnet(_POOL, prefix_length, tuple(taken))
         whole = addresses.checked_subnet(subnet, wanted.ip_range, taken)
         network = replace(wanted, subnet=str(whole), gateway=wanted.gateway or str(whole.network_address + 1))
@@ -402,6 +408,18 @@ class NetworkStore:
             whole = addresses.checked_subnet(subnet, wanted.ip_range6, taken, 6)
             network = replace(network, subnet6=str(whole), gateway6=wanted.gateway6 or str(whole.network_address + 1))
         return addresses.checked(network)
+
+    def _taken(self, *, shares: bool = False) -> dict[str, str]:
+        """Return the subnets that are in use, each with a word for what has it.
+
+        Args:
+            shares: Whether those of the host's own interfaces may be used beside them.
+        """
+        from engine.linux import netlink
+
+        taken = {} if shares else dict.fromkeys(netlink.subnets(), "to which the host has a route")
+        return taken | {subnet: f"of network {network.name}" for network in self.list()
+            for subnet in (network.subnet, network.subnet6) if subnet}  # fmt: skip
 
     def _pool6(self) -> str:
         """Return the private IPv6 networks of this state root on this host."""
@@ -412,7 +430,8 @@ class NetworkStore:
 
     def _ensure(self, network: Network) -> None:
         """Have the bridge and the rules; when they are there this costs two stats."""
-        if network.subnet and (not network.bridge or self.firewall.is_ready(network.bridge)):
+        is_ready = not network.bridge or self.firewall.is_ready(network.bridge)
+        if network.subnet and is_ready and self.tunnels.is_ready(network):
             return
         with files.FileLock(self._paths.lock("networks")):
             current = self._load(network.name)
@@ -420,3 +439,4 @@ class NetworkStore:
                 current = self._establish(replace(network, created_at=datetime.now(UTC)), 16)
             bridge.make(current)
             self.firewall.apply(self.list())
+            self.tunnels.make(current)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from engine.model.network import InForce, Network, PublishedPort
+from engine.networks import wireguard
 from engine.networks.drivers import is_divided, masquerades
 
 _PROTOCOLS = "{ tcp, udp, sctp }"
 _ANY, _ANY6 = "0.0.0.0", "::"  # noqa: S104 - not bound, but compared
 
 
-def ruleset(table: str, networks: tuple[Network, ...], in_force: InForce | None = None) -> str:
+def ruleset(table: str, networks: tuple[Network, ...], in_force: InForce | None = None,
+    tunnels: Iterable[tuple[Network, str]] = (),
+) -> str:  # fmt: skip
     """Return the commands that make the table exactly what the bridge networks need.
 
     Outgoing traffic is masqueraded, answers come back, neighbours on a bridge reach each other, bridges are
@@ -25,9 +28,10 @@ def ruleset(table: str, networks: tuple[Network, ...], in_force: InForce | None 
         table: The table's name.
         networks: All networks.
         in_force: The published ports and the resolvers of the containers that run.
+        tunnels: (network, interface) of those that are encrypted.
     """
     bridges = [network for network in networks if network.driver == "bridge"]
-    forward, masquerade, guard = [], [], []
+    guard, forward, masquerade = wireguard.rules(tunnels)
     for network in bridges:
         name = f'"{network.bridge}"'
         forward.append(f"oifname {name} ct state established,related accept")

@@ -262,9 +262,7 @@ def translated(
     variables = process.environment(what, home)
     who = {"uid": uid, "gid": gid, **({"additionalGids": groups} if groups else {})}
     env = [f"{name}={value}" for name, value in variables.items()]
-    mounts = [
-        {**mount, "source": volumes.get(str(mount.get("source")), mount.get("source"))} for mount in config["mounts"]
-    ]
+    mounts = [{**item, "source": volumes.get(str(item.get("source")), item.get("source"))} for item in config["mounts"]]
     return {**config, "ociVersion": VERSION, "mounts": mounts, "process": {**what, "user": who, "env": env},
         "linux": {**config["linux"], "cgroupsPath": cgroup}}  # fmt: skip
 

@@ -342,6 +342,7 @@ class Monitor:
         for number, path in enumerate(volumes):
             if os.path.exists(f"{path}/shared"):  # another container has it too
                 continue
+            self._volumes.forget(os.path.basename(path))
             try:
                 os.rename(path, f"{trash}.{number}")
             except FileNotFoundError:

@@ -14,11 +14,10 @@ from __future__ import annotations
 import errno
 import json
 import os
-import socket
 import time
 
-from engine.linux import files, inside, loop, procfs, syscalls
-from engine.sandbox import trees
+from engine.linux import files, inside, procfs, syscalls
+from engine.sandbox import sources, trees
 from engine.sandbox.mount_options import MountOptions
 from engine.sandbox.mounts import MountError, fd_path, mount_overlay
 
@@ -65,11 +64,17 @@ class Volumes:
                 os.close(fd)
                 _unlink(_note(volume))
 
+    def forget(self, name: str) -> None:
+        """Remove what is noted of a volume that is about to be removed."""
+        for volume in self._wanted:
+            if volume["name"] == name and volume.get("notes"):
+                files.remove_tree(str(volume["notes"]))
+
     def _open(self, volume: Document) -> int:
         subpath = str(volume.get("subpath") or "")
         if volume.get("mount"):
-            namespace = self._namespace(volume)
-            return _named(volume, lambda: trees.made_by_child(lambda: _copy_of(namespace, subpath)))
+            namespace, seconds = self._namespace(volume), float(volume["mount"]["timeout"])
+            return _named(volume, lambda: trees.made_by_child(lambda: _copy_of(namespace, subpath), seconds))
         if volume.get("lower"):
             return _named(volume, lambda: trees.made_by_child(lambda: _image(volume, subpath)))
         return _named(volume, lambda: _path_in(inside.open_root(str(volume["path"])), subpath))
@@ -160,7 +165,7 @@ def _mounted(volume: Document) -> int:
         text = error.strerror or str(error)
         if isinstance(error, TimeoutError):
             text = f"no answer within {seconds:.0f} seconds"
-        elif number == errno.ENODEV:
+        elif text == os.strerror(errno.ENODEV):
             text = f"this kernel has no file system of the type {plan['type']}"
         text = f"the server {server}: {text}" if server else f"{plan['source']}: {text}"
         failed = {"at": time.monotonic(), "errno": number, "text": text}
@@ -171,7 +176,16 @@ def _mounted(volume: Document) -> int:
 def _namespace_with(plan: Document, place: str) -> int:
     """In a child: leave the host's mounts for a namespace in which there is only the one that is planned."""
     own = _apart()
-    _mount(plan, place)
+    try:
+        _mount(plan, place)
+    except OSError as error:
+        if error.errno != errno.ENODEV or not plan.get("program"):
+            raise
+        tree = sources.serve(plan, place)
+        os.close(own)
+        own = _apart()  # without the program, whose root must not be what it serves
+        place_fd = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        syscalls.move_mount(tree, place_fd)
     os.chdir(place)
     syscalls.pivot_root(".", ".")
     syscalls.umount(".", syscalls.MNT_DETACH)
@@ -187,14 +201,15 @@ def _apart() -> int:
 
 def _mount(plan: Document, place: str) -> None:
     kind, source = str(plan["type"]), str(plan["source"])
-    options = [_with_address(option, plan.get("hosts") or []) for option in plan.get("options") or []]
-    attempts: list[list[str]] = plan.get("attempts") or [[]]
-    flags = MountOptions(options, kind)
-    device = (
-        loop.attach(source, is_read_only=bool(flags.flags & syscalls.MS_RDONLY)) if _needs_loop(kind, source) else -1
-    )
+    options = [sources.with_address(option, plan.get("hosts") or []) for option in plan.get("options") or []]
+    is_read_only = bool(MountOptions(options, kind).flags & syscalls.MS_RDONLY)
+    if plan.get("monitors"):
+        source = sources.monitors_of(plan) + source
+        options += [f"secret={secret}"] if (secret := sources.secret_of(plan)) else []
+    device = sources.loop_device(kind, source, is_read_only=is_read_only)  # open until it is mounted
     if device >= 0:
         source = os.readlink(fd_path(device))
+    attempts: list[list[str]] = plan.get("attempts") or [[]]
     for number, more in enumerate(attempts):
         asked = MountOptions([*more, *options], kind)
         try:
@@ -206,21 +221,6 @@ def _mount(plan: Document, place: str) -> None:
             break
 
 
-def _needs_loop(kind: str, source: str) -> bool:
-    return f"nodev\t{kind}\n" not in files.read_file("/proc/filesystems").decode() and loop.is_needed(source)
-
-
-def _with_address(option: str, hosts: list[str]) -> str:
-    """Return an option with the address of the host that it names, which the kernel does not look up."""
-    name, _, host = option.partition("=")
-    if name not in hosts:
-        return option
-    try:
-        return f"{name}={socket.getaddrinfo(host.encode(), None, type=socket.SOCK_STREAM)[0][4][0]}"
-    except OSError as error:
-        raise OSError(errno.EHOSTUNREACH, f"its name cannot be resolved ({error.strerror})") from error
-
-
 def _copy_of(namespace: int, subpath: str) -> int:
     syscalls.setns(namespace, syscalls.CLONE_NEWNS)
     return _path_in(inside.open_root("/"), subpath)
@@ -230,9 +230,8 @@ def _image(volume: Document, subpath: str) -> int:
     """In a child: mount the layers of an image, and return what is mounted of it."""
     _apart()
     place = str(volume["place"])
-    syscalls.mount(
-        "tmpfs", place, "tmpfs", syscalls.MS_RDONLY
-    )  # the kernel wants two layers when none is to be written
+    # The kernel wants two layers when none is to be written, of which one may be empty.
+    syscalls.mount("tmpfs", place, "tmpfs", syscalls.MS_RDONLY)
     mount_overlay(place, [*volume["lower"], place], "", "")
     return _path_in(inside.open_root(place), subpath)
 
@@ -260,6 +259,9 @@ def _fill(volume: Document, namespace: int) -> None:
         return root
 
     try:
-        os.close(_named(volume, lambda: trees.made_by_child(fill)))
+        os.close(trees.made_by_child(fill))
+    except OSError as error:
+        text = f"it cannot be filled from {copy['target']} of the image: {error.strerror}"
+        raise MountError(OSError(error.errno, text), _what(volume)) from error
     finally:
         os.close(image)

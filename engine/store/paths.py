@@ -94,7 +94,7 @@ class Paths:
             files.remove_tree(self.run / name)
         for lease in self.root.glob("networks/*/leases/*"):
             lease.unlink(missing_ok=True)
-        for name in ("containers", "names"):
+        for name in ("containers", "names", "volumes"):
             self.run.joinpath(name).mkdir(mode=0o700)
         files.write_atomic(self.boot, boot.encode())
 

@@ -18,7 +18,7 @@ HEAVY_ON_START = {"dataclasses", "typing", "pathlib", "subprocess", "logging", "
 # Modules that handle roots of containers, layers or volumes. What they call takes a descriptor (dir_fd, a name that ends
 # in "fd" or stands in _DESCRIPTORS, or /proc/self/fd); the functions below take a path, for the reason beside them.
 HANDLE_ROOTS = ("engine/sandbox/", "engine/images/unpack.py", "engine/images/analyse/reading.py", "engine/images/tree.py", "engine/images/packages/",
-    "engine/volumes/volumes.py", "engine/volumes/contents.py", "engine/volumes/replicate.py", "engine/containers/top.py", "engine/containers/copy.py", "engine/containers/diff.py",
+    "engine/volumes/volumes.py", "engine/volumes/contents.py", "engine/volumes/replicate.py", "engine/volumes/quota.py", "engine/containers/top.py", "engine/containers/copy.py", "engine/containers/diff.py",
     "engine/containers/extract.py", "engine/containers/sync.py", "engine/containers/commit.py", "engine/containers/exchange.py",
     "engine/linux/owner.py", "engine/store/drivers/")  # fmt: skip
 TAKE_PATHS = {
@@ -40,6 +40,7 @@ TAKE_PATHS = {
     "engine/sandbox/runtime/start.py:*": "the bundle, the runtime's own state and the interpreter, all on the host",
     "engine/sandbox/runtime/state.py:*": "the bundle, the runtime's own state and the interpreter, all on the host",
     "engine/sandbox/sealed.py:read_only_view": "the host's interpreter",
+    "engine/sandbox/sources.py:*": "devices and programs of the host, and the place for a mount, all before a volume's root is entered",
     "engine/sandbox/volumes.py:*": "the volume's volatile directory, and devices and directories of the host that its driver names; what is in a volume comes by descriptor",
     "engine/sandbox/trees.py:*": "the root file system's own directory, and what engine.linux.inside opened",
     "engine/sandbox/devices.py:_bind_device": "a device of the host, named by the user and checked by its number",

@@ -55,7 +55,7 @@ def leftovers(state: Path) -> list[str]:
     found += [
         f"interface {name}"
         for name in os.listdir("/sys/class/net")
-        if name.startswith((f"tui{mark}", f"t{mark[:2]}", f"x{mark}"))
+        if name.startswith((f"tui{mark}", f"t{mark[:2]}", f"x{mark}", f"wg{mark}"))
     ]
     if f"tuicon_{mark}" in nftables.run("list tables"):
         found.append(f"nft table tuicon_{mark}")

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from engine.api import Engine
-from engine.errors import CommandNotFound, Conflict
+from engine.errors import CommandNotFound, Conflict, NotFound
 from engine.linux.cgroup.group import group_for
 from engine.model.container import Container, ContainerSpec, ExecSpec, RestartPolicy
 from engine.model.death import Death
@@ -156,6 +156,17 @@ def test_the_restart_policy_has_the_last_word(engine: Engine) -> None:
     running = run(engine, "sleep 1000")
     with pytest.raises(Conflict, match="runs and has not ended yet"):
         engine.containers.causes.why(running.id)
+
+
+def test_a_container_that_was_removed_when_it_ended_is_still_explained(engine: Engine) -> None:
+    container = run(engine, "exit 6", name="brief", auto_remove=True)
+    engine.containers.wait(container.id, timeout=60)
+    until(lambda: not engine.containers.list())
+    for ref in ("brief", container.id[:12]):
+        found = engine.containers.causes.why(ref)
+        assert (found.container_id, found.kind, found.exit_code) == (container.id, "failed", 6)
+    with pytest.raises(NotFound):
+        engine.containers.causes.why("never-was")
 
 
 def test_the_command_line_tells_it_and_obeys_nothing_of_it(engine: Engine) -> None:

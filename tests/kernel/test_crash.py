@@ -46,6 +46,7 @@ def spec(*command: str, **more: object) -> ContainerSpec:
 
 
 LONG = ("sleep", "1000")
+MEMORY = Mount("volume", "/memory", driver="tmpfs")
 BIG = spec(*LONG, mounts=(Mount("volume", "/etc"), Mount("volume", "/data", "named")))
 
 
@@ -146,7 +147,7 @@ CHILDREN: dict[str, tuple[str, Action, Action]] = {
     "launcher-start": ("launcher", NOTHING, lambda engine: run_to_end(engine, STARTS)),
     "launcher-exec": ("launcher", RUNNING, execute),
     "monitor-whole-run": ("monitor", lambda engine: engine.networks.create("mesh", ipv6=True), lambda engine: run_to_end(engine, replace(STARTS, network="mesh", ports=(PortMapping(80),)))),
-    "monitor-auto-remove": ("monitor", NOTHING, lambda engine: run_to_end(engine, replace(STARTS, auto_remove=True, mounts=BIG.mounts))),
+    "monitor-auto-remove": ("monitor", NOTHING, lambda engine: run_to_end(engine, replace(STARTS, auto_remove=True, mounts=(*BIG.mounts, MEMORY)))),
     "monitor-terminal": ("monitor", NOTHING, lambda engine: engine.containers.run(spec(*LONG, tty=True))),
     "monitor-failed-start": ("monitor", NOTHING, lambda engine: engine.containers.run(spec("no-such-command"))),
     "monitor-of-a-runtime": ("monitor", NOTHING, lambda engine: run_to_end(engine, replace(STARTS, runtime=RUNTIME))),

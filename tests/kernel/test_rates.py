@@ -13,11 +13,10 @@ from pathlib import Path
 import pytest
 
 from engine.api import Engine
-from engine.errors import Conflict, InvalidArgument, NotSupported
+from engine.errors import Conflict, InvalidArgument
 from engine.model.container import Container, ContainerSpec, RestartPolicy
 from engine.model.limits import Limits
 from engine.model.network import Attachment
-from tests.conftest import IS_PURE_V2
 from tests.kernel.oci import eventually
 from tests.kernel.test_network import IMAGE
 
@@ -142,37 +141,6 @@ def test_rates_on_trial_are_reverted_when_whoever_asked_is_gone(engine: Engine) 
     assert queues(end)["tbf"]["rate"] == 2 * RATE
     tuning.undo(container.id)
     assert queues(end)["tbf"]["rate"] == RATE
-
-
-def test_packets_are_delayed_and_lost_where_the_kernel_can_do_it(engine: Engine) -> None:
-    engine.networks.create("front")
-    engine.containers.run(replace(SLEEP, name="peer", network="front"))
-    container = engine.containers.run(replace(SLEEP, name="far", network="front"))
-    knobs = {knob.name: knob for knob in engine.containers.tuning.knobs()}
-    disturbed = Limits(net_delay=300_000)
-    if not knobs["net_delay"].is_supported:
-        assert not IS_PURE_V2  # the kernel of the virtual machine has it
-        with pytest.raises(NotSupported, match="net-delay cannot be set: this kernel has no netem"):
-            engine.containers.update(container.id, lambda _: disturbed)
-        return
-    engine.containers.update(container.id, lambda _: replace(disturbed, net_rate_out=RATE))
-    shaper = engine.networks.shapers()[0]
-    assert {"netem", "tbf"} <= set(queues(shaper))
-    found = engine.containers.reach("far", "peer")
-    ping = found.steps[-1]
-    assert ping.milliseconds is not None
-    assert ping.milliseconds >= 300
-    engine.containers.update(container.id, lambda _: Limits(net_loss=100.0))
-    assert set(queues(shaper)) == {"netem"}
-    assert engine.containers.reach("far", engine.containers.get("peer").endpoints[0].address).stopped_at in (
-        "neighbour",
-        "ping",
-    )
-    engine.containers.update(container.id, lambda _: Limits(net_rate_out=RATE))
-    assert set(queues(shaper)) == {"tbf"}
-    engine.containers.update(container.id, lambda _: Limits())
-    assert engine.networks.shapers() == ()
-    assert engine.containers.reach("far", "peer").is_reached
 
 
 def test_a_rate_without_a_network_of_its_own_is_refused(engine: Engine) -> None:

@@ -149,7 +149,7 @@ def test_the_users_mounts_replace_the_standard_ones_and_come_by_depth() -> None:
     assert order[-3:] == ["/etc", "/dev/shm", "/etc/hosts"] or order[-3:] == ["/etc", "/etc/hosts", "/dev/shm"]
     assert order.count("/dev/shm") == 1
     assert mounts_of(document)["/dev/shm"][1] == ["nosuid", "nodev", "mode=1777", "exec", "size=1m"]
-    assert mounts_of(document)["/etc"][1] == ["rbind", "rslave", "ro"]
+    assert mounts_of(document)["/etc"][1] == ["rbind", "rslave", "ro", "rro"]
 
 
 def test_hidden_paths_are_masked_or_left_open_as_asked() -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _CONTAINERS = ("run create start stop restart kill pause unpause rename wait rm attach logs top update").split()
 _INSIDE = ("layers tree diff waste advice cat extract shared").split()
-_VOLUMES = ("ls rm prune export files cat cp clone snapshot sync serve").split()
+_VOLUMES = ("ls rm prune export files cat cp clone snapshot sync serve update").split()
 _COPYING = ("cp", "diff", "commit", "export")
 _REGISTRIES = ("pull push login logout search").split()
 _FUNCTIONS = {
@@ -31,6 +31,7 @@ _FUNCTIONS = {
     "container inspect": ("system", "inspect"), "image inspect": ("system", "inspect"),
     "network inspect": ("system", "inspect"), "volume inspect": ("system", "inspect"),
     "network create": ("networks", "create"), "network rm": ("networks", "remove"), "network prune": ("networks", "prune"),
+    **{f"network peer {verb}": ("networks", f"peer_{verb}") for verb in ("add", "rm", "ls")},
     "network reach": ("networks", "reach"), "network rules": ("networks", "rules"),
     "network connect": ("networks", "connect"), "network disconnect": ("networks", "disconnect"),
     "volume create": ("system", "volume_create"), "events": ("system", "events"), "version": ("system", "version"),

@@ -72,6 +72,27 @@ def rules(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("network", metavar="NETWORK")
 
 
+def peer(parser: argparse.ArgumentParser) -> None:
+    """Add the verbs of network peer."""
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    texts = {"add": "let an encrypted network reach that of another host, or change how it does",
+        "rm": "let it no longer reach it", "ls": "show our public key, and the peers"}  # fmt: skip
+    for name, text in texts.items():
+        verb = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
+        verb.set_defaults(verb=f"network peer {name}")
+        if name == "add":
+            verb.add_argument(
+                "--endpoint", default="", metavar="ADDRESS:PORT", help="where it is; else it speaks first"
+            )
+            verb.add_argument("--keepalive", type=int, default=0, metavar="SECONDS", help="keep a NAT on the way open")
+            add_list(verb, "--allow", metavar="CIDR", help="the subnet of its network")
+        if name == "ls":
+            add_flag(verb, "--json", help="print JSON")
+        verb.add_argument("network", metavar="NETWORK")
+        if name != "ls":
+            verb.add_argument("public_key", metavar="PUBLIC-KEY")
+
+
 def add_attachment(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say what a container asks of a network."""
     parser.add_argument("--ip", default="", metavar="ADDRESS", help="its IPv4 address in the network")

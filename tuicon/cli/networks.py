@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from engine.errors import Conflict
 from engine.model.network import Attachment
+from engine.model.tunnel import Peer
 from tuicon.cli import output
 from tuicon.cli.containers import confirm, each
 from tuicon.cli.failure import Usage
 from tuicon.cli.network_flags import addresses_of
 from tuicon.cli.words import pairs
+from tuicon.model import units
 from tuicon.model.ports import bracketed
 
 if TYPE_CHECKING:
@@ -81,6 +83,36 @@ def _target(text: str) -> tuple[str, int]:
     if not number.isascii() or not number.isdigit() or not 0 < int(number) <= _LARGEST_PORT:
         raise Usage(f"invalid target {text!r}: {number!r} is no port")
     return whole.removeprefix("[").removesuffix("]"), int(number)
+
+
+def peer_add(engine: Engine, arguments: argparse.Namespace) -> int:
+    """Tuicon network peer add."""
+    peer = Peer(arguments.public_key, tuple(arguments.allow), arguments.endpoint, arguments.keepalive)
+    engine.networks.tunnels.add(arguments.network, peer)
+    return 0
+
+
+def peer_rm(engine: Engine, arguments: argparse.Namespace) -> int:
+    """Tuicon network peer rm."""
+    engine.networks.tunnels.drop(arguments.network, arguments.public_key)
+    return 0
+
+
+def peer_ls(engine: Engine, arguments: argparse.Namespace) -> int:
+    """Tuicon network peer ls."""
+    tunnel = engine.networks.tunnels.get(arguments.network)
+    if arguments.json:
+        output.as_json(tunnel)
+        return 0
+    print(f"public key {tunnel.public_key}, port {tunnel.port}/udp, interface {tunnel.interface}")
+    rows = [
+        (state.peer.public_key, state.endpoint or "-", ",".join(state.peer.allowed),
+         state.handshake_at.isoformat(timespec="seconds") if state.handshake_at else "never",
+         units.size(state.received), units.size(state.sent))
+        for state in tunnel.peers
+    ]  # fmt: skip
+    output.table(("PEER", "ENDPOINT", "ALLOWED", "HANDSHAKE", "RECEIVED", "SENT"), rows)
+    return 0
 
 
 def rules(engine: Engine, arguments: argparse.Namespace) -> int:

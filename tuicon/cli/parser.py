@@ -252,7 +252,7 @@ def _names_only(parser: argparse.ArgumentParser) -> None:
 
 
 def _volume_create(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-d", "--driver", default="local", metavar="DRIVER", help="local, tmpfs, nfs, cephfs or rbd")
+    parser.add_argument("-d", "--driver", default="local", metavar="DRIVER", help="local, tmpfs, nfs or cephfs")
     add_list(parser, "--label", metavar="NAME=VALUE", help="set a label")
     add_list(parser, "-o", "--opt", metavar="NAME=VALUE", help="tell the driver something")
     parser.add_argument("name", nargs="?", default="", metavar="NAME")
@@ -371,6 +371,7 @@ _GROUPS: dict[str, tuple[str, dict[str, tuple[str, Add]]]] = {
         "rm": ("remove networks", _names_only), "prune": ("remove networks that no running container uses", _forced),
         "connect": ("put a container into one more network", network_flags.connect),
         "disconnect": ("take a container out of a network", network_flags.disconnect),
+        "peer": ("work with the other ends of an encrypted network", network_flags.peer),
         "reach": ("show how far packets get from a container, and where they stop", network_flags.reach),
         "rules": ("show the nftables rules that concern a network", network_flags.rules),
     }),
@@ -382,6 +383,7 @@ _GROUPS: dict[str, tuple[str, dict[str, tuple[str, Add]]]] = {
         "import": ("put the files of a tar archive into a volume", volume_flags.import_),
         "files": ("list files of a volume", volume_flags.files), "cat": ("print a file of a volume", volume_flags.cat),
         "cp": ("copy files into or out of a volume", volume_flags.cp), "clone": ("make a volume with the files of another", volume_flags.clone),
+        "update": ("change how much volumes may hold, while containers use them", volume_flags.update),
         "sync": ("bring a volume's files up to those of another, on another host too", volume_flags.sync),
         "serve": ("be the other end of a sync, on stdin and stdout", volume_flags.serve),
         "snapshot": ("keep a volume's files as they are, list what is kept, bring it back", volume_flags.snapshot),

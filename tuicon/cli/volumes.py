@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import NotSupported
-from engine.model.volume import Wishes
+from engine.model.volume import Way, Wishes
 from tuicon.cli import listing, output
 from tuicon.cli.containers import confirm, each
 from tuicon.cli.copying import place_of, tell
@@ -204,11 +204,19 @@ def _say_how(how: str) -> None:
         print(_HOWS[how], file=sys.stderr)
 
 
+def update(engine: Engine, arguments: argparse.Namespace) -> int:
+    """Tuicon volume update."""
+    size = units.parse_size(arguments.size)
+    if size < 0:
+        raise Usage(f"invalid size: {arguments.size!r}")
+    return each(arguments.names, lambda name: engine.volumes.resize(name, size))
+
+
 def sync(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon volume sync."""
-    from engine.api import remote_way
-
-    way = remote_way(shlex.split(arguments.rsh), shlex.split(arguments.remote_tuicon))
+    way = Way(tuple(shlex.split(arguments.rsh)), tuple(shlex.split(arguments.remote_tuicon)))
+    if not (way.shell and way.program):
+        raise Usage("volume sync: --rsh and --remote-tuicon must name programs")
     done = engine.volumes.sync(arguments.source, arguments.target, _wishes(arguments), way)
     for warning in done.warnings:
         complain(printable(warning))

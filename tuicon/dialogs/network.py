@@ -12,7 +12,7 @@ from engine.model.value import Value, field, replace
 from tuicon.dialogs.form import Field, FieldError, Form
 from tuicon.model.units import parse_duration, parse_size
 
-DRIVERS = ("bridge", "macvlan")
+DRIVERS = ("bridge", "macvlan", "ipvlan")
 _Number = TypeVar("_Number", int, float)
 _Parsed = ipaddress.IPv4Network | ipaddress.IPv6Network | ipaddress.IPv4Address | ipaddress.IPv6Address
 _YES = {"yes": True, "y": True, "no": False, "n": False, "": False}

@@ -62,8 +62,9 @@ def link_of(network: Network, snapshot: Snapshot) -> HostLink | None:
 
 def members_of(network: Network, snapshot: Snapshot) -> tuple[Member, ...]:
     """Return the members of a network: those that run first, by name."""
+    sharers = _sharers(snapshot)
     found = [
-        _member(network, container, snapshot)
+        _member(network, container, snapshot, sharers)
         for container in snapshot.containers
         if network.name in networks_of(container)
     ]
@@ -79,7 +80,7 @@ def networks_of(container: Container) -> tuple[str, ...]:
     return tuple(dict.fromkeys((container.spec.network, *(item.network for item in container.spec.attachments))))
 
 
-def _member(network: Network, container: Container, snapshot: Snapshot) -> Member:
+def _member(network: Network, container: Container, snapshot: Snapshot, sharers: dict[str, tuple[str, ...]]) -> Member:
     endpoint = next((one for one in container.endpoints if one.network == network.name), Endpoint(network.name))
     asked = next((one for one in container.spec.attachments if one.network == network.name), Attachment(network.name))
     own = {endpoint.address, endpoint.address6} - {""}
@@ -88,7 +89,7 @@ def _member(network: Network, container: Container, snapshot: Snapshot) -> Membe
     return Member(
         f"{network.name}/{container.id}", container, network.name, endpoint.interface, endpoint.address, endpoint.mac,
         ports_text(ports).replace("->", "→"), endpoint.aliases or asked.aliases, _others(network, container),
-        tuple(one.name for one in snapshot.containers if _shares(one, container)),
+        sharers.get(container.id, ()),
         snapshot.flows.get((container.id, endpoint.interface)),
         limits.net_rate_in if limits else None, limits.net_rate_out if limits else None, endpoint.address6,
         _impairment(limits) if limits else "",
@@ -106,6 +107,13 @@ def _others(network: Network, container: Container) -> tuple[str, ...]:
     return tuple(f"{name} {addresses.get(name, '')}".strip() for name in others)
 
 
-def _shares(one: Container, owner: Container) -> bool:
-    wanted = one.spec.network.removeprefix(_SHARES) if one.spec.network.startswith(_SHARES) else ""
-    return wanted != "" and (wanted == owner.name or owner.id.startswith(wanted))
+def _sharers(snapshot: Snapshot) -> dict[str, tuple[str, ...]]:
+    """Return the names of those that share a container's network, by the id of that container."""
+    found: dict[str, tuple[str, ...]] = {}
+    for one in snapshot.containers:
+        kind, _, wanted = one.spec.network.partition(":")
+        if f"{kind}:" == _SHARES and wanted:
+            owners = (owner for owner in snapshot.containers if wanted == owner.name or owner.id.startswith(wanted))
+            for owner in owners:
+                found[owner.id] = (*found.get(owner.id, ()), one.name)
+    return found

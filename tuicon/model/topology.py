@@ -14,9 +14,8 @@ from tuicon.model.text import printable
 from tuicon.model.traffic import Flow, HostLink
 
 _WIDE, _MEDIUM, _SMALL = 104, 64, 52
-_CROWDED = 76
+_CROWDED = 72
 _LEAST = 12
-_SHARED_DRIVERS = ("macvlan", "ipvlan")
 UPLINK = "uplink"
 
 
@@ -144,13 +143,17 @@ def _fitted(left: Sequence[Piece], right: Sequence[Piece], width: int) -> tuple[
     return (*(piece for piece in found if piece.text), *right)
 
 
+def _plain(text: str, style: str, sheet: _Sheet, place: str = "", key: str = "") -> Line:
+    return Line(_fitted([Piece(text, style)], (), sheet.width), place, key)
+
+
 # -- the way from the host to the members --------------------------------------------------------------
 
 
 def _uplink(snapshot: Snapshot, sheet: _Sheet) -> Line:
     link = snapshot.links.get(snapshot.uplink)
     if link is None:
-        return Line(_fitted([Piece(" the host has no default route", "warn")], (), sheet.width), UPLINK)
+        return _plain(" the host has no default route", "warn", sheet, UPLINK)
     return _link_line(link, sheet, UPLINK, "way out")
 
 
@@ -169,12 +172,18 @@ def _head(section: _Section, snapshot: Snapshot, sheet: _Sheet, *, is_roomy: boo
     between = [_trunk(flow, sheet)] if is_roomy else []
     nat = _fitted([*_way_out(section), Piece(f"  {_nat_text(section)}")], (), width)
     title = Piece(f" {network.bridge}", "title" if section.link else "muted")
-    left = [title, Piece(f"  {_bridge_text(network)}"), Piece("" if section.link else "  not up", "muted")]
+    own, *more = _own_addresses(network)
+    left = [
+        title,
+        Piece(f"  gateway {own}" if own else "  no subnet yet"),
+        Piece("" if section.link else "  not up", "muted"),
+    ]
     rates = _rates(flow.turned, sheet) if flow else ()
-    bridge = Line(_fitted(left, rates, width), f"bridge:{network.name}")
+    bridge = [Line(_fitted(left, rates, width), f"bridge:{network.name}")]
+    bridge += [_plain(f" │  {text}", "muted", sheet) for text in [" · ".join(more)] if text]
     return [
         _uplink(snapshot, sheet), *([] if network.internal else between),
-        Line(nat, f"nat:{network.name}"), *between, bridge,
+        Line(nat, f"nat:{network.name}"), *between, *bridge,
     ]  # fmt: skip
 
 
@@ -182,9 +191,9 @@ def _head_without_bridge(section: _Section, snapshot: Snapshot, sheet: _Sheet) -
     place = f"bridge:{section.network.name}"
     if section.network.driver == "null":
         text = " no interface but lo: no way in, no way out"
-        return [Line(_fitted([Piece(text, "muted")], (), sheet.width), place)]
+        return [_plain(text, "muted", sheet, place)]
     text = " the host's own interfaces and ports: no bridge, no NAT, nothing to publish"
-    return [_uplink(snapshot, sheet), Line(_fitted([Piece(text, "muted")], (), sheet.width), place)]
+    return [_uplink(snapshot, sheet), _plain(text, "muted", sheet, place)]
 
 
 def _head_on_parent(section: _Section, sheet: _Sheet, *, is_roomy: bool) -> list[Line]:
@@ -192,9 +201,7 @@ def _head_on_parent(section: _Section, sheet: _Sheet, *, is_roomy: bool) -> list
     link = section.link
     mode = network.options.get(f"{network.driver}_mode", "bridge" if network.driver == "macvlan" else "l2")
     first = (
-        _link_line(link, sheet, UPLINK, "parent")
-        if link
-        else Line(_fitted([Piece(f" {parent} is not there", "bad")], (), sheet.width), UPLINK)
+        _link_line(link, sheet, UPLINK, "parent") if link else _plain(f" {parent} is not there", "bad", sheet, UPLINK)
     )
     wire = "own hardware addresses" if network.driver == "macvlan" else "the parent's hardware address"
     left = [
@@ -214,14 +221,17 @@ def _nat_text(section: _Section) -> str:
         return "no way out, nothing published"
     count = section.published
     ports = f"{count} port{'s' * (count != 1)} published" if count else "nothing published"
-    return f"masquerade {_both(section.network.subnet, section.network.subnet6)} · {ports}"
+    return f"masquerade · {ports}"
 
 
-def _bridge_text(network: Network) -> str:
-    gateway = _both(network.gateway, network.gateway6)
-    mtu = f" · mtu {network.mtu}" if network.mtu != 1500 else ""
-    subnets = _both(network.subnet, network.subnet6) or "no subnet yet"
-    return f"{subnets}{f' · gateway {gateway}' if gateway else ''}{mtu}"
+def _own_addresses(network: Network) -> tuple[str, ...]:
+    """Return the bridge's own addresses with the subnets' lengths, the first one even when it is empty, and its MTU when that is special."""
+    first, second = (
+        f"{gateway}/{subnet.rpartition('/')[2]}" if gateway else subnet
+        for gateway, subnet in ((network.gateway, network.subnet), (network.gateway6, network.subnet6))
+    )
+    mtu = f"mtu {network.mtu}" if network.mtu != 1500 else ""
+    return (first or second, *filter(None, (second if first else "", mtu)))
 
 
 def _both(*texts: str) -> str:
@@ -230,7 +240,7 @@ def _both(*texts: str) -> str:
 
 def _trunk(flow: Flow | None, sheet: _Sheet) -> Line:
     is_busy = flow is not None and flow.both >= 1
-    return Line(_fitted([Piece(" ┃" if is_busy else " │", "accent" if is_busy else "muted")], (), sheet.width))
+    return _plain(" ┃" if is_busy else " │", "accent" if is_busy else "muted", sheet)
 
 
 def _brief(section: _Section, sheet: _Sheet, *, is_last: bool) -> list[Line]:
@@ -240,7 +250,8 @@ def _brief(section: _Section, sheet: _Sheet, *, is_last: bool) -> list[Line]:
     kinds = {"bridge": "─NAT─", "host": "─────", "null": "╌╌✗╌╌"}
     kind = "╌╌✗╌╌" if network.internal else kinds.get(network.driver, "─────")
     internal = " · internal" if network.internal else ""
-    text = f"{_bridge_text(network)}{internal}" if network.bridge else {"host": "the host's own interfaces", "null": "no way out"}.get(
+    own = " · ".join(filter(None, _own_addresses(network))) or "no subnet yet"
+    text = f"{own}{internal}" if network.bridge else {"host": "the host's own interfaces", "null": "no way out"}.get(
         network.driver, f"{network.driver} on {device_of(network)} {_both(network.subnet, network.subnet6)}"
     )  # fmt: skip
     flow = section.link.flow.turned if section.link and network.bridge else None
@@ -261,7 +272,7 @@ def _tree(section: _Section, sheet: _Sheet, prefix: str, *, is_brief: bool) -> l
         lines += _member_lines(member, sheet, prefix, is_last=place == len(section.members), is_brief=is_brief)
     if not section.members and not is_brief:
         text = f"{prefix}└─ no container is in it" + ("; c connects one" if device_of(section.network) else "")
-        lines.append(Line(_fitted([Piece(text, "muted")], (), sheet.width)))
+        lines.append(_plain(text, "muted", sheet))
     return lines
 
 
@@ -278,10 +289,20 @@ def _member_lines(member: Member, sheet: _Sheet, prefix: str, *, is_last: bool, 
         right = [Piece(status.text[1:].strip(), "muted")]
     left.append(Piece(member.container.name, "" if member.is_alive else "muted"))
     lines = [Line(_fitted(left, right, sheet.width), f"member:{member.key}", member.key)]
-    more = " · ".join(_more(member, sheet, is_brief=is_brief))
-    if more:
-        indent = f"{prefix}{' ' if is_last else '│'}{' ' * (sheet.edge + 3)}"
-        lines.append(Line(_fitted([Piece(indent, "muted"), Piece(more, "muted")], (), sheet.width), "", member.key))
+    indent = f"{prefix}{' ' if is_last else '│'}{' ' * (sheet.edge + 3)}"
+    more = _wrapped(_more(member, sheet, is_brief=is_brief), sheet.width - len(indent))
+    return [*lines, *(_plain(f"{indent}{text}", "muted", sheet, key=member.key) for text in more)]
+
+
+def _wrapped(items: Sequence[str], width: int) -> list[str]:
+    """Return items in as few lines as they fit into."""
+    lines: list[str] = []
+    for item in items:
+        joined = f"{lines[-1]} · {item}" if lines else item
+        if lines and len(joined) <= width:
+            lines[-1] = joined
+        else:
+            lines.append(item)
     return lines
 
 
@@ -340,5 +361,5 @@ def _marked(lines: Sequence[Line], mark: Mark, sheet: _Sheet) -> list[Line]:
     number = places.index(wanted)
     hop = lines[number]
     red = replace(hop, pieces=tuple(Piece(piece.text, "bad") for piece in hop.pieces))
-    why = Line(_fitted([Piece(f"   ✗ stops here: {mark.text}", "bad")], (), sheet.width), "", hop.key)
+    why = _plain(f"   ✗ stops here: {mark.text}", "bad", sheet, key=hop.key)
     return [*lines[:number], red, why, *lines[number + 1 :]]

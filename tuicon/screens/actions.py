@@ -39,6 +39,8 @@ class Actions(Screen[None]):
     keys: dict[str, str]
     snapshot: Snapshot
     pane: str
+    pattern: str
+    shows_all: bool
     targets: tuple[Container, ...]
     selected: str
 

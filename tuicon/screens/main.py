@@ -24,6 +24,7 @@ from tuicon.model.history import History
 from tuicon.model.rows import Column, Row
 from tuicon.model.snapshot import Snapshot
 from tuicon.model.transfers import ending
+from tuicon.screens.cause_actions import CauseActions
 from tuicon.screens.detail import Detail
 from tuicon.screens.network_actions import NetworkActions
 from tuicon.screens.tuning import TuningScreen
@@ -36,7 +37,7 @@ from tuicon.widgets.transfer_strip import TransferStrip
 PANES = ("containers", "images", "networks", "volumes")
 
 
-class MainScreen(NetworkActions, VolumeActions):
+class MainScreen(CauseActions, NetworkActions, VolumeActions):
     """Owns the snapshot, the filter and the selection; binds them down, turns commands into operations."""
 
     CSS_PATH = "main.tcss"

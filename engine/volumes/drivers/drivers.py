@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from engine.errors import InvalidArgument
+from engine.volumes.drivers.ceph import CephFs
 from engine.volumes.drivers.driver import Driver
 from engine.volumes.drivers.local import Local
 from engine.volumes.drivers.nfs import Nfs
 from engine.volumes.drivers.tmpfs import Tmpfs
 
-_ALL: tuple[Driver, ...] = (Local(), Tmpfs(), Nfs())
+_ALL: tuple[Driver, ...] = (Local(), Tmpfs(), Nfs(), CephFs())
 
 
 def driver_of(name: str) -> Driver:

@@ -37,7 +37,8 @@ class Local:
 
     def plan(self, volume: Volume) -> dict[str, Any]:
         """Return what type, o and device say."""
-        kind, words = volume.options["type"], split(volume.options.get("o", ""))
+        kind = volume.options["type"]
+        words = [word for word in split(volume.options.get("o", "")) if word != "loop"]  # a file gets a device anyway
         plan: dict[str, Any] = {"type": kind, "source": volume.options["device"], "options": words}
         if kind in _WITH_ADDRESSES:
             server = next((word.partition("=")[2] for word in words if word.startswith("addr=")), "")

@@ -1,0 +1,1 @@
+"""Tests with servers whose packages are too large for every run: `make test-ceph`."""
