@@ -37,6 +37,11 @@ class Network:
     reserved: dict[str, str] = field(default_factory=dict)
     options: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether it is to reach networks of other hosts through WireGuard."""
+        return "encryption" in self.options
+
 
 @dataclass(frozen=True, slots=True)
 class Attachment:

@@ -10,17 +10,21 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import Conflict, EngineError, InvalidArgument, NotFound
 from engine.linux import files, rtnetlink
 from engine.model.network import Attachment, Endpoint, InForce, Network
-from engine.networks import addresses, live_rules, wireguard
+from engine.networks import addresses
 from engine.networks.firewall import Firewall
 from engine.store import records
 from engine.store.journal import Journal
 from engine.store.paths import Paths, find
+
+if TYPE_CHECKING:
+    from engine.networks.wireguard import Tunnels
 
 DEFAULT = "bridge"
 DRIVERS = ("bridge", "macvlan")
@@ -30,6 +34,7 @@ _MAC = re.compile("[0-9a-f][02468ace](:[0-9a-f]{2}){5}", re.IGNORECASE)
 _ALIAS = re.compile("[a-zA-Z0-9_.-]{1,253}")
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _MTU = ("com.docker.network.driver.mtu", "mtu")
+_ENCRYPTED_MTU = "1420"  # what WireGuard leaves of 1500, also over IPv6
 _BUILTIN = {"host": "host", "none": "null"}
 
 
@@ -45,7 +50,13 @@ class NetworkStore:
         self._is_running = is_running
         self._mark = paths.mark
         self.firewall = Firewall(paths, in_force)
-        self.tunnels = wireguard.Tunnels(paths, self.get, self._taken)
+
+    @cached_property
+    def tunnels(self) -> Tunnels:
+        """The ways of encrypted networks to those of other hosts."""
+        from engine.networks.wireguard import Tunnels
+
+        return Tunnels(self._paths, self.get, self._taken)
 
     def list(self) -> tuple[Network, ...]:
         """Return all networks: bridge, host and none first."""
@@ -86,7 +97,7 @@ class NetworkStore:
             "Name": network.name, "Id": network.id, "Created": network.created_at.isoformat(), "Scope": "local",
             "Driver": network.driver, "IPAM": {"Driver": "default", "Config": [config] if network.subnet else []}, "Internal": network.internal,
             "Containers": members, "Options": {**({"com.docker.network.bridge.name": network.bridge} if network.bridge else {}), **network.options},
-            "Labels": network.labels, **self.tunnels.described(network),
+            "Labels": network.labels, **(self.tunnels.described(network) if network.is_encrypted else {}),
         }  # fmt: skip
 
     def nft_rules(self, ref: str) -> tuple[str, ...]:
@@ -95,10 +106,10 @@ class NetworkStore:
         Raises:
             NotFound: There is no such network.
         """
+        from engine.networks.live_rules import concerning
+
         network = self.get(ref)
-        return (
-            live_rules.concerning(self.firewall.listing(), network.bridge, (network.subnet,)) if network.bridge else ()
-        )
+        return concerning(self.firewall.listing(), network.bridge, (network.subnet,)) if network.bridge else ()
 
     def create(
         self, name: str, *, driver: str = "bridge", subnet: str = "", gateway: str = "", ip_range: str = "", internal: bool = False,
@@ -131,7 +142,7 @@ class NetworkStore:
             options=options or {},
         )  # fmt: skip
         _check_driver(wanted)
-        wireguard.check(wanted)
+        self._check_encryption(wanted)
         with files.FileLock(self._paths.lock("networks")):
             if any(name == network.name for network in self.list()):
                 raise Conflict(f"network {name} already exists")
@@ -343,9 +354,9 @@ class NetworkStore:
             self._save(network)
             try:
                 _make_bridge(network) if network.bridge else None
-                self.tunnels.make(network)
-                if wireguard.is_wanted(network):  # else they are put in force when a container needs them
-                    self.firewall.apply(self.list())
+                if network.is_encrypted:
+                    self.tunnels.make(network)
+                    self.firewall.apply(self.list())  # of others, when a container needs them
             except (OSError, EngineError):
                 self.tunnels.remove(network)
                 _remove_bridge(network.bridge)
@@ -388,7 +399,7 @@ class NetworkStore:
     def _ensure(self, network: Network) -> None:
         """Have the bridge and the rules; when they are there this costs two stats."""
         is_ready = not network.bridge or self.firewall.is_ready(network.bridge)
-        if network.subnet and is_ready and self.tunnels.is_ready(network):
+        if network.subnet and is_ready and (not network.is_encrypted or self.tunnels.is_ready(network)):
             return
         with files.FileLock(self._paths.lock("networks")):
             current = self._load(network.name)
@@ -396,7 +407,15 @@ class NetworkStore:
                 current = self._establish(replace(network, created_at=datetime.now(UTC)), 16)
             _make_bridge(current)
             self.firewall.apply(self.list())
-            self.tunnels.make(current)
+            if current.is_encrypted:
+                self.tunnels.make(current)
+
+    @staticmethod
+    def _check_encryption(network: Network) -> None:
+        if any(name == "encryption" or name.startswith("wireguard.") for name in network.options):
+            from engine.networks import wireguard
+
+            wireguard.check(network)
 
 
 def mtu_of(options: dict[str, str]) -> int:
@@ -406,7 +425,7 @@ def mtu_of(options: dict[str, str]) -> int:
         InvalidArgument: It is no number that a bridge can have.
     """
     text = next(
-        (options[name] for name in _MTU if name in options), str(wireguard.MTU) if "encryption" in options else "1500"
+        (options[name] for name in _MTU if name in options), _ENCRYPTED_MTU if "encryption" in options else "1500"
     )
     if not text.isascii() or not text.isdigit() or not 68 <= int(text) <= 65535:
         raise InvalidArgument(f"invalid MTU {text!r}: a number from 68 to 65535")
