@@ -125,12 +125,12 @@ class Monitor:
         with files.FileLock(str(self._settings["lock"])):
             if not self._is_start_wanted():
                 return False
-            self._follower.look()
             self._policy.count += 1
             self._config["linux"]["resources"] = self._resources_now()
             self._streams.begin_again()
             self._drop_interfaces()
             try:
+                self._follower.follow()
                 self._start()
             except (StartFailure, OSError) as error:
                 self._kill_first()
