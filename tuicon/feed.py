@@ -47,7 +47,8 @@ class Feed:
         self._snapshot = Snapshot()
         self._meter = Meter()
         self._threads: list[threading.Thread] = []
-        self._events: deque[Event] = deque(maxlen=_MOST_EVENTS)
+        self._events: tuple[Event, ...] = ()
+        self._events_lock = threading.Lock()
         self._seen: deque[tuple[datetime, str, str]] = deque(maxlen=_MOST_EVENTS)
 
     def start(self) -> None:
@@ -112,10 +113,12 @@ class Feed:
     def _take_event(self, event: Event) -> None:
         """Remember an event, once: those of the last minutes come again when the journal had to be opened anew."""
         key = (event.time, event.id, event.action)
-        if key not in self._seen:
+        with self._events_lock:
+            if key in self._seen:
+                return
             self._seen.append(key)
-            self._events.append(event)
-            self.refresh()
+            self._events = (*self._events, event)[-_MOST_EVENTS:]
+        self.refresh()
 
     def _read(self) -> None:
         sampler: Sampler | None = None
@@ -153,7 +156,7 @@ class Feed:
         usages = sampler.sample()
         return replace(
             found,
-            events=tuple(self._events),
+            events=self._events,
             usages=usages,
             flows=self._meter.flows(readings_of(usages)),
             links=host.links(),
