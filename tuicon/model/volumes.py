@@ -65,7 +65,7 @@ def info_text(
     lines = [
         f"{'Name':<12}{volume.name}",
         f"{'Driver':<12}{volume.driver}",
-        f"{'Size':<12}{'not measured' if size is None else units.size(size)}",
+        f"{'Size':<12}{'not measured' if size is None else units.size(size)}{f' of {units.size(volume.quota)}' if volume.quota else ''}",
         f"{'Made':<12}{units.ago(volume.created_at, now)} ago{', its name was made up' if volume.anonymous else ''}",
         f"{'On the host':<12}{printable(volume.mountpoint)}",
     ]
