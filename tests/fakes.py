@@ -459,6 +459,10 @@ class FakeVolumes:
         self._do("volume_clone", name, target)
         return Cloned(Volume(target, "local", "/c", NOW), "copy")
 
+    def resize(self, name: str, size: int) -> Volume:
+        self._do("volume_resize", name, size)
+        return Volume(name, "local", "/x", NOW, quota=size)
+
     def sync(self, source: str, target: str, wishes: Wishes, way: Way | None = None) -> Synced:
         self._do("volume_sync", source, target, wishes.deletes, wishes.is_dry)
         return Synced(9, 2, 1, 0, 4096, (FileChange("A", "/new"), FileChange("C", "/\x1b[31mred")))
@@ -488,7 +492,7 @@ def with_volumes() -> FakeBackend:
     backend = eight()
     backend.volumes.items = [
         Volume("data", "local", "/var/lib/tuicon/volumes/data/data", NOW - timedelta(days=2), labels={"team": "shop", "tier": "db"}, used_by=(f"{1:064x}", f"{2:064x}")),
-        Volume("media", "local", "/var/lib/tuicon/volumes/media/data", NOW - timedelta(days=40), options={"size": "10G"}, used_by=(f"{3:064x}",)),
+        Volume("media", "local", "/var/lib/tuicon/volumes/media/data", NOW - timedelta(days=40), quota=10 << 30, used_by=(f"{3:064x}",)),
         Volume("old", "local", "/var/lib/tuicon/volumes/old/data", NOW - timedelta(days=9)),
         Volume("3f" * 32, "local", "/var/lib/tuicon/volumes/3f/data", NOW - timedelta(hours=5), anonymous=True),
     ]  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from engine.containers.records import Registry
 from engine.errors import Conflict, InvalidArgument, NotFound
@@ -50,6 +50,14 @@ class Volumes(VolumeStore):
                 if mount[0] == name
             ]
         return tuple(sorted(found, key=lambda use: (use.container, use.target)))
+
+    def inspect(self, name: str) -> dict[str, Any]:
+        """Return a volume in docker's JSON shape, with who uses it where, and its snapshots."""
+        uses = [
+            {"Container": use.container, "Destination": use.target, "RW": not use.read_only, "Running": use.is_running}
+            for use in self.uses(name)
+        ]
+        return {**super().inspect(name), "UsedBy": uses, "Snapshots": [one.name for one in self.snapshots(name)]}
 
     def _shown(self, container_id: str) -> str:
         try:

@@ -38,9 +38,12 @@ def set_size(volume: Volume, directory: Path, size: int) -> None:
         size: Bytes; 0 for no limit.
 
     Raises:
+        InvalidArgument: The size is negative, or more than any file system has.
         NotSupported: The file system has no quotas, or they are off.
         CopyFailed: The files that are there are too many to be counted as the volume's.
     """
+    if not 0 <= size < 1 << 62:
+        raise InvalidArgument(f"invalid volume size {size}: from 0 to some exabytes")
     with opened_directory(directory) as directory_fd:
         try:
             quota.limit(directory_fd, size)

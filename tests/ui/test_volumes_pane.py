@@ -144,6 +144,8 @@ async def test_volumes_are_made_cloned_kept_restored_and_archived(tmp_path: Path
         await answer("n", "fresh", "volume_create")
         await answer("c", "second", "volume_clone")
         await answer("t", "now", "volume_snapshot")
+        await answer("u", "20g", "volume_resize")
+        await until(pilot, lambda: "data may hold 20.0GiB" in said(pilot))
         await answer("s", str(tmp_path / "data.tar"), "volume_export")
         await answer("L", str(tmp_path / "data.tar"), "")
         await dialog(pilot, Choose)
@@ -159,7 +161,7 @@ async def test_volumes_are_made_cloned_kept_restored_and_archived(tmp_path: Path
         await until(pilot, lambda: backend.asked("volume_restore"))
         archive = str(tmp_path / "data.tar")
         wanted = [
-            ("volume_create", "fresh"), ("volume_clone", "data", "second"), ("volume_snapshot", "data", "now"),
+            ("volume_create", "fresh"), ("volume_clone", "data", "second"), ("volume_snapshot", "data", "now"), ("volume_resize", "data", 20 << 30),
             ("volume_export", "data", archive), ("volume_import", "data", archive, True), ("volume_restore", "data", "now"),
         ]  # fmt: skip
         assert [call for call in backend.calls if call in wanted] == wanted

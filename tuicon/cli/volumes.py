@@ -20,6 +20,7 @@ from tuicon.cli.failure import Usage, complain
 from tuicon.cli.inside import print_file
 from tuicon.model import units
 from tuicon.model.text import printable
+from tuicon.model.volumes import changed_text
 
 if TYPE_CHECKING:
     from engine.api import Engine
@@ -125,10 +126,9 @@ def files(engine: Engine, arguments: argparse.Namespace) -> int:
         size = units.size(entry.size)
         if entry.kind == "d":
             size = units.size(engine.volumes.measure(arguments.volume, entry.path).size) if arguments.size else "-"
-        changed = datetime.fromtimestamp(entry.mtime, UTC).strftime("%Y-%m-%d %H:%M")
         mode = entry.kind + stat.filemode(entry.mode)[1:]
         name = entry.path.rpartition("/")[2] + (f" -> {entry.link}" if entry.link else "")
-        rows.append((mode, f"{entry.uid}:{entry.gid}", size, changed, printable(name)))
+        rows.append((mode, f"{entry.uid}:{entry.gid}", size, changed_text(entry), printable(name)))
     output.table(("MODE", "OWNER", "SIZE", "CHANGED (UTC)", "NAME"), rows)
     return 0
 

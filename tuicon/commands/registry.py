@@ -254,6 +254,7 @@ COMMANDS: tuple[Command, ...] = (
         in_footer=True,
     ),
     Command("volume_import", "import…", "Put the files of an archive into the volume.", "L", DISRUPTIVE, VOLUMES, _row),
+    Command("volume_resize", "size…", "Change how much the volume may hold, at once.", "u", DISRUPTIVE, VOLUMES, _row),
     Command(
         "volume_sync",
         "sync…",

@@ -257,6 +257,21 @@ class VolumeActions(ImageActions):
 
         self._ask_text("Name of the clone of {}", clone, "{}-clone")
 
+    def do_volume_resize(self) -> None:
+        """Ask how much the volume may hold, and have the file system hold it to that."""
+
+        def resize(volume: Volume, text: str) -> None:
+            try:
+                size = units.parse_size(text)
+            except ValueError as error:
+                self.notify(str(error), severity="error")
+                return
+            call = partial(self.backend.volumes.resize, volume.name, size)
+            self._operate_on(volume.name, f"size of {shown_name(volume)}", call)
+
+        now = self.chosen_volume.quota if self.chosen_volume else 0
+        self._ask_text("What {} may hold", resize, str(now or ""), placeholder="10g; 0 for no limit")
+
     # -- sync --------------------------------------------------------------------------------------
 
     def do_volume_sync(self) -> None:
@@ -303,6 +318,9 @@ class VolumeActions(ImageActions):
                 self.notify(f"{result.volume.name} is there ({result.how})", timeout=4)
             case VolumeSnapshot():
                 self.notify(f"Kept {result.volume} as {result.name} ({result.how})", timeout=4)
+            case Volume():
+                limit = f"may hold {units.size(result.quota)}" if result.quota else "has no limit"
+                self.notify(f"{shown_name(result)} {limit}", timeout=4)
             case Synced():
                 self.notify(_said(result, ""), timeout=4)
             case _Comparison():
