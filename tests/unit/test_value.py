@@ -27,6 +27,7 @@ def test_dataclasses_functions_take_records() -> None:
 def test_a_record_inside_a_record_becomes_a_dict_too() -> None:
     (mount,) = asdict(SPEC)["mounts"]
     assert (mount["kind"], mount["target"], mount["read_only"]) == ("tmpfs", "/t", False)
+    assert asdict(SPEC)["limits"]["cpus"] == 0.5
 
 
 def test_records_cannot_be_changed_and_do_not_share_their_defaults() -> None:
