@@ -19,10 +19,9 @@ test: $(VENV)/test.stamp check  ## set up, check, and run all tests of this mach
 test-v2: $(VENV)/test.stamp  ## run the kernel tests in a virtual machine with pure cgroup v2
 	$(SUDO) tests/lab/test-v2 $(abspath $(BIN))/python $(TESTS)
 
-test-ceph: $(VENV)/test.stamp  ## run the tests that need a Ceph cluster, on this kernel and in the virtual machine
+test-ceph: $(VENV)/test.stamp  ## run the tests that need a Ceph cluster
 	@sh tests/setup ceph $(VENV)
 	$(SUDO) $(BIN)/python -m pytest -q tests/servers/ceph.py
-	$(SUDO) tests/lab/test-v2 $(abspath $(BIN))/python tests/servers/ceph.py
 
 check: $(VENV)/test.stamp  ## format, lint, types, import contracts, architecture
 	$(BIN)/ruff format --check .

@@ -50,9 +50,9 @@ def executed(engine: Engine, container: str, *command: str) -> str:
 
 
 def loops_of(path: Path) -> list[str]:
-    """Return the loop devices of a file."""
+    """Return the loop devices of a file; its path is seen from the mount that it was opened on."""
     found = Path("/sys/block").glob("loop*/loop/backing_file")
-    return [str(item) for item in found if item.exists() and str(path) in item.read_text()]
+    return [str(item) for item in found if item.exists() and f"{path.parent.name}/{path.name}" in item.read_text()]
 
 
 @pytest.fixture
