@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 from engine.errors import CommandNotExecutable, CommandNotFound, LauncherLost, StartFailed
+from engine.linux.light import json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ runs one command; what it does not answer is asked in the ordinary way, which al
 
 from __future__ import annotations
 
-import json
 import os
 
 from engine.containers.answers import checked
 from engine.containers.session import Session, connect_at
 from engine.errors import Conflict
+from engine.linux.light import json
 from engine.sandbox import protocol
 from engine.store.actor import actor
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import select
-import socket
 import time
 
 from engine.errors import Conflict
+from engine.linux.light import socket
 from engine.sandbox import protocol
 
 TYPE_CHECKING = False

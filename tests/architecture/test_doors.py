@@ -89,7 +89,8 @@ execve execv exists isdir isfile islink getsize realpath""".split()
 )
 _MOUNTS = {"syscalls.mount": 1, "syscalls.umount": 0, "syscalls.open_tree": 0, "syscalls.pivot_root": 0}
 HEAVY_ON_EXEC = {"dataclasses", "typing", "inspect", "pathlib", "subprocess", "shutil", "msgspec", "threading", "tempfile",
-    "engine.model", "engine.store.records", "engine.store.journal", "engine.store.paths", "engine.containers.containers", "engine.containers.launch"}  # fmt: skip
+    "engine.model", "engine.store.records", "engine.store.journal", "engine.store.paths", "engine.containers.containers", "engine.containers.launch",
+    "socket", "json", "ctypes"}  # fmt: skip
 HEAVY_ON_COMMAND_LINE = {"asyncio", "textual", "rich", "plotext", "psutil", "pyroute2", "urllib3"}
 
 
