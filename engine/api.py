@@ -15,7 +15,7 @@ from functools import cached_property
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
     from pathlib import Path
     from typing import Any, BinaryIO
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from engine.containers.launch import Launcher
     from engine.containers.metrics import Metrics
     from engine.containers.records import Registry
-    from engine.containers.remote import Way
     from engine.containers.session import Session
     from engine.containers.sync import Wire
     from engine.containers.system import System
@@ -279,18 +278,6 @@ def familiar_reference(reference: str) -> tuple[str, str]:
     from engine.oci.reference import familiar
 
     return familiar(reference)
-
-
-def remote_way(shell: Sequence[str], program: Sequence[str]) -> Way:
-    """Return how `volumes.sync` reaches another host.
-
-    Args:
-        shell: The words of a program that is given a host and a command, such as ssh.
-        program: The words that are tuicon there.
-    """
-    from engine.containers.remote import Way
-
-    return Way(tuple(shell) or ("ssh",), tuple(program) or ("tuicon",))
 
 
 def wire(reader: BinaryIO, write: Callable[[bytes], object]) -> Wire:

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from engine.errors import NotFound
+from engine.model.change import Change as FileChange
 from engine.model.change import Copied
 from engine.model.container import Container, ContainerSpec, ExecSpec, LogEntry, Process
 from engine.model.contents import Advice, Change, Extracted, FileEntry, LayerSummary, Waste, WastedPath
 from engine.model.event import Event
+from engine.model.groups import Stall
 from engine.model.image import Image, ImageSettings
 from engine.model.limits import Limits
 from engine.model.network import Endpoint
@@ -31,7 +33,18 @@ from engine.model.reach import Reach
 from engine.model.status import Status
 from engine.model.transfer import HistoryStep, Prunable, PrunePlan
 from engine.model.usage import Counters, Pressure, Usage
-from engine.model.volume import Cloned, Measured, Volume, VolumePrunePlan, VolumeSnapshot, VolumeUse
+from engine.model.volume import (
+    Cloned,
+    Measured,
+    Synced,
+    Volume,
+    VolumePrunePlan,
+    VolumeSnapshot,
+    VolumeUse,
+    Way,
+    Wishes,
+)
+from tests.fake_groups import FakeCauses, FakeGroups
 from tests.fake_networks import FakeConnections, FakeNetworks, a_reach, interfaces_of
 from tests.fake_registries import FakeRegistries, some_images, some_steps
 from tests.fake_tuning import FakeTuning, FakeUseHistory
@@ -200,8 +213,9 @@ class FakeContainers:
         self._do("exec", self.get(ref).name, spec, size)
 
     def logs(
-        self, ref: str, *, follow: bool = False, tail: int | None = None, stop: threading.Event | None = None
-    ) -> Iterator[LogEntry]:
+        self, ref: str, *, follow: bool = False, since: datetime | None = None, tail: int | None = None,
+        stop: threading.Event | None = None,
+    ) -> Iterator[LogEntry]:  # fmt: skip
         name = self.get(ref).name
         for number in range(self._backend.log_lines):
             stream = "stderr" if number % 7 == 6 else "stdout"
@@ -227,6 +241,10 @@ class FakeContainers:
     def reach(self, ref: str, target: str, port: int = 0) -> Reach:
         self._do("reach", self.get(ref).name, target, port)
         return a_reach(self.get(ref).name, target, port)
+
+    @property
+    def causes(self) -> FakeCauses:
+        return FakeCauses(self._backend)
 
     def sampler(self) -> FakeSampler:
         return FakeSampler(self._backend)
@@ -441,6 +459,14 @@ class FakeVolumes:
         self._do("volume_clone", name, target)
         return Cloned(Volume(target, "local", "/c", NOW), "copy")
 
+    def resize(self, name: str, size: int) -> Volume:
+        self._do("volume_resize", name, size)
+        return Volume(name, "local", "/x", NOW, quota=size)
+
+    def sync(self, source: str, target: str, wishes: Wishes, way: Way | None = None) -> Synced:
+        self._do("volume_sync", source, target, wishes.deletes, wishes.is_dry)
+        return Synced(9, 2, 1, 0, 4096, (FileChange("A", "/new"), FileChange("C", "/\x1b[31mred")))
+
     def _do(self, *call: Any) -> None:
         self._backend.calls.append(call)
         failure = self._backend.failures.get(call[0])
@@ -466,7 +492,7 @@ def with_volumes() -> FakeBackend:
     backend = eight()
     backend.volumes.items = [
         Volume("data", "local", "/var/lib/tuicon/volumes/data/data", NOW - timedelta(days=2), labels={"team": "shop", "tier": "db"}, used_by=(f"{1:064x}", f"{2:064x}")),
-        Volume("media", "local", "/var/lib/tuicon/volumes/media/data", NOW - timedelta(days=40), options={"size": "10G"}, used_by=(f"{3:064x}",)),
+        Volume("media", "local", "/var/lib/tuicon/volumes/media/data", NOW - timedelta(days=40), quota=10 << 30, used_by=(f"{3:064x}",)),
         Volume("old", "local", "/var/lib/tuicon/volumes/old/data", NOW - timedelta(days=9)),
         Volume("3f" * 32, "local", "/var/lib/tuicon/volumes/3f/data", NOW - timedelta(hours=5), anonymous=True),
     ]  # fmt: skip
@@ -483,7 +509,8 @@ class FakeEvents:
     def list(self, since: datetime | None = None) -> tuple[Event, ...]:
         return tuple(self._backend.journal)
 
-    def follow(self, *, stop: threading.Event | None = None) -> Iterator[Event]:
+    def follow(self, *, since: datetime | None = None, stop: threading.Event | None = None) -> Iterator[Event]:
+        yield from self._backend.past
         while not (stop and stop.is_set()):
             if self._backend.news.wait(0.05):
                 self._backend.news.clear()
@@ -535,6 +562,9 @@ class FakeBackend:
         self.volumes = FakeVolumes(self)
         self.events = FakeEvents(self)
         self.system = FakeSystem(self)
+        self.groups = FakeGroups(self)
+        self.past: list[Event] = []
+        self.stalls: list[Stall] = []
 
     def warm(self) -> None:
         self.calls.append(("warm",))

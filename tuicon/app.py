@@ -20,7 +20,7 @@ from tuicon.commands.registry import BY_ID, COMMANDS, Command
 from tuicon.commands.tuning import TUNING
 from tuicon.commands.volumes import FILES
 from tuicon.feed import Feed
-from tuicon.messages import SnapshotTaken
+from tuicon.messages import SnapshotTaken, StallSeen
 from tuicon.model.snapshot import Snapshot
 from tuicon.screens.first import Missing, Welcome
 from tuicon.screens.main import MainScreen
@@ -67,7 +67,7 @@ class Console(App[int]):
             locations.config_directory(), set(BY_ID) | {command.id for command in (*BROWSING, *FILES, *TUNING)}
         )
         self.main = MainScreen(backend, self.config.keys)
-        self.feed = Feed(backend, self._deliver)
+        self.feed = Feed(backend, self._deliver, lambda stall: self.main.post_message(StallSeen(stall)))
         self._is_first = True
         found, self._problems = themes.load((*themes.directories(), locations.config_directory() / "themes"))
         for theme in found:

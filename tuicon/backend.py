@@ -11,7 +11,9 @@ from typing import Any, BinaryIO, Protocol
 from engine.model.change import Copied
 from engine.model.container import Container, ContainerSpec, ExecSpec, LogEntry, Process
 from engine.model.contents import Advice, Extracted, FileEntry, LayerSummary, Waste
+from engine.model.death import Death
 from engine.model.event import Event
+from engine.model.groups import GroupDetail, GroupReading, Stall
 from engine.model.history import Advice as LimitAdvice
 from engine.model.history import Effect, Sample
 from engine.model.image import Image
@@ -21,7 +23,17 @@ from engine.model.packages import Inventory, ScanResult
 from engine.model.reach import Reach
 from engine.model.transfer import HistoryStep, PrunePlan, Pulled, Pushed, SearchResult, Update, Watch
 from engine.model.usage import Usage
-from engine.model.volume import Cloned, Measured, Volume, VolumePrunePlan, VolumeSnapshot, VolumeUse
+from engine.model.volume import (
+    Cloned,
+    Measured,
+    Synced,
+    Volume,
+    VolumePrunePlan,
+    VolumeSnapshot,
+    VolumeUse,
+    Way,
+    Wishes,
+)
 
 
 class Session(Protocol):
@@ -106,10 +118,13 @@ class Containers(Protocol):
     def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None: ...
     def exec(self, ref: str, spec: ExecSpec, *, size: tuple[int, int] | None = None) -> Session | None: ...
     def logs(
-        self, ref: str, *, follow: bool = False, tail: int | None = None, stop: threading.Event | None = None
-    ) -> Iterator[LogEntry]: ...
+        self, ref: str, *, follow: bool = False, since: datetime | None = None, tail: int | None = None,
+        stop: threading.Event | None = None,
+    ) -> Iterator[LogEntry]: ...  # fmt: skip
     def top(self, ref: str) -> tuple[Process, ...]: ...
     def inspect(self, ref: str) -> dict[str, Any]: ...
+    @property
+    def causes(self) -> Causes: ...
     def sampler(self) -> Sampler: ...
     def reach(self, ref: str, target: str, port: int = 0) -> Reach: ...
     def commit(self, ref: str, reference: str = "") -> Image: ...
@@ -198,13 +213,36 @@ class Volumes(Protocol):
     def snapshot(self, name: str, snapshot_name: str = "") -> VolumeSnapshot: ...
     def restore(self, name: str, snapshot_name: str) -> None: ...
     def clone(self, name: str, target: str) -> Cloned: ...
+    def resize(self, name: str, size: int) -> Volume: ...
+    def sync(self, source: str, target: str, wishes: Wishes, way: Way | None = None) -> Synced: ...
 
 
 class Events(Protocol):
     """Events."""
 
     def list(self, since: datetime | None = None) -> tuple[Event, ...]: ...
-    def follow(self, *, stop: threading.Event | None = None) -> Iterator[Event]: ...
+    def follow(self, *, since: datetime | None = None, stop: threading.Event | None = None) -> Iterator[Event]: ...
+
+
+class Causes(Protocol):
+    """Why containers ended."""
+
+    def why(self, ref: str, at: datetime | None = None) -> Death: ...
+
+
+class Stalls(Protocol):
+    """Waits for stalls."""
+
+    def wait(self, seconds: float) -> tuple[Stall, ...]: ...
+    def close(self) -> None: ...
+
+
+class Groups(Protocol):
+    """The control groups of the whole host."""
+
+    def stalls(self) -> Stalls: ...
+    def read(self) -> GroupReading: ...
+    def inspect(self, path: str) -> GroupDetail: ...
 
 
 class System(Protocol):
@@ -230,6 +268,8 @@ class Backend(Protocol):
     def volumes(self) -> Volumes: ...
     @property
     def events(self) -> Events: ...
+    @property
+    def groups(self) -> Groups: ...
     @property
     def system(self) -> System: ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from textual.message import Message
 
+from engine.model.groups import GroupReading, Stall
 from tuicon.model.snapshot import Snapshot
 from tuicon.model.transfers import TransferEnded
 
@@ -18,6 +19,23 @@ class SnapshotTaken(Message):
     def can_replace(self, message: Message) -> bool:
         """Let a newer snapshot take the place of one that is still waiting."""
         return isinstance(message, SnapshotTaken)
+
+
+class GroupsRead(Message):
+    """The host's control groups were read, or why not."""
+
+    def __init__(self, reading: GroupReading | None, error: str = "") -> None:
+        self.reading = reading
+        self.error = error
+        super().__init__()
+
+
+class StallSeen(Message):
+    """A container, or the host, waits too long for a resource."""
+
+    def __init__(self, stall: Stall) -> None:
+        self.stall = stall
+        super().__init__()
 
 
 class OperationFinished(Message):

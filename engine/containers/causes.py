@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 from engine.containers import verdict
 from engine.containers.history import History
 from engine.containers.records import Known, Registry
-from engine.errors import Conflict, EngineError
+from engine.errors import Conflict, EngineError, NotFound
 from engine.model.container import LogEntry
 from engine.model.death import Death, Evidence
 from engine.model.event import Event
 from engine.model.health import HealthResult
 from engine.model.history import Sample
+from engine.model.value import replace
 from engine.store.journal import Journal
 
 _CLOSE = timedelta(seconds=60)
-_LINES = 20
+_LINES, _TAIL = 20, 2000
 _NOTABLE = 10.0
+_SHORTEST_ID = 4
 
 
 class Causes:
@@ -41,34 +44,51 @@ class Causes:
 
         Raises:
             Conflict: It has not ended yet.
+            NotFound: There is none, and the journal knows of none that was removed.
         """
-        known = self._registry.known(self._registry.resolve(ref))
+        try:
+            known = self._registry.known(self._registry.resolve(ref))
+        except NotFound as error:
+            return self._of_removed(ref, at, error)
         container_id = known.record.id
-        events = tuple(event for event in self._journal.between() if event.id == container_id)
+        events = tuple(event for event in self._journal.between(known.record.created_at) if event.id == container_id)
         end = self._end(known, events, at)
         if end is None:
             state = "runs and has not ended yet" if known.state else "was never started"
             raise Conflict(f"container {known.record.name} {state}")
         run, after = verdict.run_of(events, end)
         found = verdict.judge(end, run, known.record.stop_signal, container_id)
-        started = next((event.time for event in run if event.action == "start"), None) or self._started(known, end)
-        health = self._checks(known, started, end.time)
-        evidence = (*verdict.evidence(run), *self._health(health), *self._use(container_id, started, end.time))
-        return Death(
-            container_id, known.record.name, found.kind, found.sentence, started, end.time, found.exit_code, found.signal,
-            found.by, found.origin, found.out_of_memory, tuple(sorted(evidence, key=lambda one: one.time)),
-            self._last_lines(container_id, started, end.time), health,
-            verdict.decision(known.record.spec, known.status, found, after),
+        told = _told(end, run, found, self._started(known, end))
+        health = self._checks(known, told.started_at, end.time)
+        evidence = (*told.evidence, *self._health(health), *self._use(container_id, told.started_at, end.time))
+        return replace(
+            told, name=known.record.name, evidence=tuple(sorted(evidence, key=lambda one: one.time)), health=health,
+            last_lines=self._last_lines(container_id, told.started_at, end.time),
+            decision=verdict.decision(known.record.spec, known.status, found, after),
         )  # fmt: skip
 
+    def _of_removed(self, ref: str, at: datetime | None, error: NotFound) -> Death:
+        """Return the end of a container that is gone, as far as the journal has it."""
+        events = [event for event in self._journal.between() if event.type == "container"]
+        ends = [
+            event for event in events
+            if event.action == "die" and (at is None or event.time <= at)
+            and (event.name == ref or (len(ref) >= _SHORTEST_ID and event.id.startswith(ref)))
+        ]  # fmt: skip
+        if not ends:
+            raise error
+        run, _ = verdict.run_of(tuple(event for event in events if event.id == ends[-1].id), ends[-1])
+        found = verdict.judge(ends[-1], run, "TERM", ends[-1].id)
+        return replace(_told(ends[-1], run, found), decision="It is removed; its log went with it.")
+
     def _end(self, known: Known, events: tuple[Event, ...], at: datetime | None) -> Event | None:
-        """Return the event of the end, from the container's own record when the journal no longer has it."""
+        """Return the event of the end; that of one that nobody saw, or that the journal no longer has, is in the record."""
         ends = [event for event in events if event.action == "die" and (at is None or event.time <= at)]
         exit_record = known.exit or self._registry.exit(known.record.id)
-        if ends and (at or exit_record is None or ends[-1].time >= exit_record.finished_at - _CLOSE):
-            return ends[-1]
-        if exit_record is None:
-            return None
+        last_start = max((event.time for event in events if event.action == "start"), default=None)
+        was_lost = bool(known.exit and ends and last_start and last_start > ends[-1].time)
+        if exit_record is None or at or (ends and not was_lost):
+            return ends[-1] if ends else None
         signal = {"signal": str(exit_record.signal)} if exit_record.signal else {}
         attributes = {"exitCode": str(exit_record.exit_code), "error": exit_record.error, **signal}
         return Event("", exit_record.finished_at, "container", "die", known.record.id, known.record.name, attributes)
@@ -106,11 +126,21 @@ class Causes:
 
     def _last_lines(self, container_id: str, started: datetime | None, ended: datetime) -> tuple[LogEntry, ...]:
         """Return the last lines of the run; none where no log is kept."""
+        wanted = {"since": started, "until": ended}
         try:
-            entries = list(self._logs(container_id, since=started, until=ended))
+            found = deque(self._logs(container_id, **wanted, tail=_TAIL), _LINES)
+            return tuple(found or deque(self._logs(container_id, **wanted), _LINES))
         except (EngineError, OSError):
             return ()
-        return tuple(entries[-_LINES:])
+
+
+def _told(end: Event, run: tuple[Event, ...], found: verdict.Verdict, started: datetime | None = None) -> Death:
+    """Return what the journal tells of an end."""
+    began = next((event.time for event in run if event.action == "start"), started)
+    return Death(
+        end.id, end.name, found.kind, found.sentence, began, end.time, found.exit_code, found.signal, found.by, found.origin,
+        found.out_of_memory, tuple(verdict.evidence(run)),
+    )  # fmt: skip
 
 
 def use(samples: tuple[Sample, ...]) -> Iterator[Evidence]:

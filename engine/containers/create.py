@@ -278,7 +278,7 @@ class Creator:
             "name": record.name,
             "image": record.image,
             "rootfs": str(running / "rootfs"),
-            **self.root(record),
+            **driver_of(self._paths).settings(directory, self._images.lower_directories(image)),
             "cgroup": cgroup_name(self._paths, record.id, record.spec.cgroup_parent),
             "log": log_settings.settings_of(record, image, directory / "log.json"),
             "exit": str(directory / "exit.json"),

@@ -7,11 +7,12 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from engine.containers import top
 from engine.containers.records import Registry
+from engine.containers.triggers import DEFAULTS, Stalls
 from engine.errors import EngineError, NotFound
 from engine.linux.cgroup.tree import Tree
 from engine.model.groups import ROOT, GroupDetail, GroupReading, HostGroup
@@ -66,6 +67,10 @@ class Groups:
                 name = container_id[:12]
             self._own[container_id] = (name, now)
         return name
+
+    def stalls(self, thresholds: Mapping[str, float] = DEFAULTS, only: Collection[str] | None = None) -> Stalls:
+        """Return what waits for stalls of our containers; see engine.containers.triggers."""
+        return Stalls(self._registry, thresholds, only)
 
     def inspect(self, path: str) -> GroupDetail:
         """Return all that the kernel says of one group.

@@ -29,7 +29,7 @@ def knobs() -> tuple[Knob, ...]:
 
 def _support(name: str) -> tuple[str, str]:
     if name in _DISTURBING:
-        return ("netem", "") if traffic.has_netem() else ("netem", "this kernel has no netem")
+        return ("netem", "") if traffic.has_netem() else ("", "this kernel has no netem")
     return ("tbf", "") if name in TRAFFIC_FIELDS else files.support(name)
 
 

@@ -5,21 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
-import socket
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.containers.answers import checked
 from engine.errors import LauncherLost, NotSupported, StartFailed
-from engine.linux import open_files
-from engine.sandbox import protocol, sealed
+
+if TYPE_CHECKING:
+    import socket
 
 _CHANNEL = 3
-_SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _CODE = "import sys; sys.path.insert(0, {root!r}); from engine.sandbox.launcher import main; main({open_files})"
 
 
@@ -89,6 +87,8 @@ class Launcher:
             NotSupported: It cannot be mounted.
             LauncherLost: The launcher died meanwhile.
         """
+        from engine.sandbox import protocol
+
         with self._request({**request, "action": "view"}) as ours:
             data, fds = protocol.receive_message(ours)
         try:
@@ -106,12 +106,14 @@ class Launcher:
             try:
                 yield
             finally:
-                ours.shutdown(socket.SHUT_WR)
+                ours.shutdown(1)  # SHUT_WR
                 ours.recv(1)  # the other end closes when all is thawed
 
     def _request(self, request: dict[str, Any], *held: Descriptor) -> socket.socket:
         """Send a request; return the socket on which the answer comes."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        from engine.containers.session import socket_pair
+
+        ours, theirs = socket_pair()
         try:
             with theirs:
                 self._send(json.dumps(request).encode(), [theirs.fileno(), *(item.fileno() for item in held)])
@@ -121,6 +123,8 @@ class Launcher:
         return ours
 
     def _send(self, data: bytes, fds: list[int]) -> None:
+        from engine.sandbox import protocol
+
         with self._lock:
             for is_last in (False, True):
                 if self._channel is None:
@@ -143,7 +147,13 @@ class Launcher:
         A container that gets hold of /proc/PID/exe of a process on its way in then finds a read-only mount, and
         cannot overwrite the host's interpreter (CVE-2019-5736).
         """
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        import signal
+
+        from engine.containers.session import socket_pair
+        from engine.linux import open_files
+        from engine.sandbox import sealed
+
+        ours, theirs = socket_pair()
         interpreter = os.path.realpath(sys.executable)
         root = str(Path(__file__).resolve().parents[2])
         arguments = [interpreter, "-I", "-S", "-c", _CODE.format(root=root, open_files=open_files.usual())]
@@ -156,7 +166,7 @@ class Launcher:
                     {"LC_ALL": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"},
                     file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), _CHANNEL)],
                     setsigmask=(),
-                    setsigdef=_SIGNALS,
+                    setsigdef=sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}),
                 )
         finally:
             if view >= 0:

@@ -183,8 +183,8 @@ class Networking:
         try:
             self._write(known, [*current["endpoints"], endpoint], [*current["leases"], *leases])
             ask(self._request(known, endpoint, ADD))
-            if is_published:
-                publishing.follow(self._paths.running(known.record.id))
+            if is_published and known.state:
+                publishing.follow(self._paths.running(known.record.id), known.state)
         except BaseException:
             self._write(known, current["endpoints"], current["leases"])
             for name in (endpoint["host_interface"], endpoint["shaper"]):
@@ -216,7 +216,7 @@ class Networking:
             self._disconnect_now(known, name, ask)
         self._save(record, after)
         if known.state and known.state.has_monitor:
-            publishing.follow(self._paths.running(record.id))
+            publishing.follow(self._paths.running(record.id), known.state)
 
     def _disconnect_now(self, known: Known, name: str, ask: Ask) -> None:
         current = self._current(known)

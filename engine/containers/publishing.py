@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.containers import session
+from engine.containers.records import State
 from engine.errors import Conflict
 from engine.networks.firewall import Firewall
 
@@ -25,13 +26,13 @@ def lead(endpoints: list[dict[str, Any]], firewall: Firewall) -> dict[str, Any] 
     return chosen
 
 
-def follow(running: Path) -> None:
-    """Have a container's monitor publish its ports where networking.json says by now.
+def follow(running: Path, state: State) -> None:
+    """Have a container's monitor publish its ports where networking.json says by now; its next run looks by itself.
 
     Raises:
         Conflict: The monitor is not there, or a port cannot be had.
     """
     with session.connect(running / ATTACH) as channel:
-        answer = json.loads(channel.ask_to_follow(_ANSWERS_WITHIN))
-    if answer["error"]:
-        raise Conflict(answer["error"])
+        answer = channel.ask_to_follow(lambda: state.is_alive, _ANSWERS_WITHIN)
+    if answer and (error := json.loads(answer)["error"]):
+        raise Conflict(error)

@@ -344,7 +344,7 @@ class _Way:
             return text + (f"; port {port.host_port} of the host leads there" if port else ""), ""
         if not networks.firewall.is_ready(mine.bridge) and mine.bridge:
             return "the nftables rules are gone; mend them with: tuicon system check --repair", ""
-        peer = networks.tunnels.way_to(mine, self.address) if ":" not in self.address else None
+        peer = networks.tunnels.way_to(mine, self.address) if mine.is_encrypted and ":" not in self.address else None
         if peer:
             last = f", heard last at {peer.handshake_at:%H:%M:%S} UTC" if peer.handshake_at else ", never heard"
             return "", f"through the tunnel to the host at {peer.endpoint or 'an unknown place'}{last}"

@@ -10,28 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, BinaryIO, cast
 
-from engine.containers.sync import Wire
+from engine.containers.sync import Wire, tame
 from engine.errors import CopyFailed, InvalidArgument
 from engine.linux import files
-from engine.model.value import Value
-from engine.model.volume import Wishes
+from engine.model.volume import Way, Wishes
 from engine.volumes.volumes import is_name
 
 _HOST = re.compile(r"[A-Za-z0-9_@.:%\[\]][A-Za-z0-9_@.:%\[\]-]*")
 _ENDS_WITHIN = 30
 _MOST_SAID = 2000
-
-
-class Way(Value, frozen=True):
-    """How another host is reached.
-
-    Attributes:
-        shell: The words of a program that is given a host and a command for the shell there.
-        program: The words that are tuicon there.
-    """
-
-    shell: tuple[str, ...] = ("ssh",)
-    program: tuple[str, ...] = ("tuicon",)
 
 
 @contextmanager
@@ -84,7 +71,7 @@ def _reason(process: subprocess.Popen[bytes], said: IO[bytes]) -> str:
     said.seek(0, 2)
     said.seek(max(0, said.tell() - _MOST_SAID))
     lines = said.read().decode(errors="replace").strip().splitlines()
-    return lines[-1].strip() if lines else ""
+    return tame(lines[-1].strip()) if lines else ""
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

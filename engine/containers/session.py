@@ -12,7 +12,10 @@ from engine.sandbox import protocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+_LOOKS_EVERY = 200  # milliseconds
 
 
 class Session:
@@ -72,23 +75,31 @@ class Session:
         """Set the size of the terminal."""
         self._send(protocol.resize_frame(rows, columns))
 
-    def ask_to_follow(self, timeout: float) -> bytes:
-        """Say that the container's networks have changed; return the monitor's answer.
+    def ask_to_follow(self, is_alive: Callable[[], bool], timeout: float) -> bytes:
+        """Say that the container's networks have changed; return the monitor's answer, empty when the container has ended.
+
+        Args:
+            is_alive: Whether the container lives; a monitor that has seen the end may wait for the caller's lock.
+            timeout: Seconds.
 
         Raises:
-            Conflict: It does not answer in time, or has ended.
+            Conflict: It does not answer in time.
         """
         self._send(protocol.NETWORKS)
         deadline = time.monotonic() + timeout
         poll = select.poll()
         poll.register(self._channel.fileno(), select.POLLIN)
-        while (left := deadline - time.monotonic()) > 0 and poll.poll(left * 1000):
+        while time.monotonic() < deadline:
+            if not poll.poll(_LOOKS_EVERY):
+                if not is_alive():
+                    return b""
+                continue
             frame = self._channel.recv(protocol.LARGEST_FRAME)
             if frame[:1] == protocol.NETWORKS:
                 return frame[1:]
             if not frame or frame[:1] == protocol.ENDED:
-                break
-        raise Conflict("the container has ended, or its monitor does not answer")
+                return b""
+        raise Conflict("the container's monitor does not answer")
 
     def _send(self, frame: bytes) -> None:
         try:

@@ -76,7 +76,7 @@ class Wire:
         except msgspec.DecodeError as error:
             raise CopyFailed("the other end sends a damaged frame") from error
         if kind == "error":
-            raise CopyFailed(f"the other end says: {str(value)[:500]}")
+            raise CopyFailed(f"the other end says: {tame(str(value)[:500])}")
         if kind not in kinds:
             raise CopyFailed(f"the other end sends {kind[:40]!r} where it must not")
         return kind, value
@@ -99,6 +99,11 @@ class Wire:
         if data is None or len(data) < size:
             raise CopyFailed("the other end has gone")
         return data
+
+
+def tame(text: str) -> str:
+    """Return what another host said without what a terminal would obey."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def between(source_fd: int, target_fd: int, wishes: Wishes) -> Synced:
@@ -224,7 +229,7 @@ def receive(root_fd: int, wire: Wire, wishes: Wishes) -> Synced:
         wire.send("wanted")
         wire.flush()
         copied = extract(_checked(TarReader(wire), [theirs[place] for place in wanted]), root_fd)
-        warnings = [str(text)[:500] for text in wire.receive("warnings")[1]]
+        warnings = [tame(str(text)[:500]) for text in wire.receive("warnings")[1]]
         if not wishes.is_dry:
             for name in plan.removed:
                 _remove(root_fd, name)
@@ -321,14 +326,16 @@ def _change(fd: int, item: sync.Item) -> None:
     found = os.fstat(fd)
     if (found.st_uid, found.st_gid) != (item.uid, item.gid):
         os.fchown(fd, item.uid, item.gid)
-    os.fchmod(fd, item.mode)
+    if stat.S_IMODE(os.fstat(fd).st_mode) != item.mode:
+        os.fchmod(fd, item.mode)
     present = {name for name in os.listxattr(fd) if name.startswith(KEPT_XATTRS)}
     for name in present - item.xattrs.keys():
         os.removexattr(fd, name)
     for name, value in item.xattrs.items():
         if name.startswith(KEPT_XATTRS) and not (name in present and os.getxattr(fd, name) == value):
             os.setxattr(fd, name, value)
-    os.utime(fd, ns=(found.st_atime_ns, item.mtime_ns))
+    if found.st_mtime_ns != item.mtime_ns:
+        os.utime(fd, ns=(found.st_atime_ns, item.mtime_ns))
 
 
 def _summary(

@@ -7,23 +7,24 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from engine.containers.records import Registry
 from engine.errors import Conflict, InvalidArgument, NotFound
 from engine.linux import files
 from engine.model.change import Copied
 from engine.model.contents import FileEntry
+from engine.model.value import replace
 from engine.model.volume import Cloned, Measured, Synced, Volume, VolumeSnapshot, VolumeUse
+from engine.store import records
 from engine.store.journal import Journal
 from engine.store.paths import Paths
-from engine.volumes import contents, snapshot
+from engine.volumes import contents, quota, snapshot
 from engine.volumes.volumes import VolumeStore, is_name
 
 if TYPE_CHECKING:
-    from engine.containers.remote import Way
     from engine.containers.sync import Wire
-    from engine.model.volume import Wishes
+    from engine.model.volume import Way, Wishes
 
 
 class Volumes(VolumeStore):
@@ -50,11 +51,61 @@ class Volumes(VolumeStore):
             ]
         return tuple(sorted(found, key=lambda use: (use.container, use.target)))
 
+    def inspect(self, name: str) -> dict[str, Any]:
+        """Return a volume in docker's JSON shape, with who uses it where, and its snapshots."""
+        uses = [
+            {"Container": use.container, "Destination": use.target, "RW": not use.read_only, "Running": use.is_running}
+            for use in self.uses(name)
+        ]
+        return {**super().inspect(name), "UsedBy": uses, "Snapshots": [one.name for one in self.snapshots(name)]}
+
     def _shown(self, container_id: str) -> str:
         try:
             return self._registry.record(container_id).name
         except NotFound:
             return container_id[:12]
+
+    # -- sizes -------------------------------------------------------------------------------------
+
+    def create(
+        self, name: str = "", *, labels: dict[str, str] | None = None, driver: str = "",
+        options: dict[str, str] | None = None,
+    ) -> Volume:  # fmt: skip
+        """Make a volume, as `VolumeStore.create` does; the driver local takes the option "size", such as "10G".
+
+        Raises:
+            NotSupported: The file system has no quotas; there is no volume then.
+            Conflict: There is one of that name with another size.
+        """
+        given = dict(options or {})
+        is_ours = driver in ("", "local") and "type" not in given
+        size = quota.parse_size(given.pop("size")) if is_ours and "size" in given else 0
+        is_there = bool(name) and self._paths.volumes.joinpath(name, "volume.json").exists()
+        made = super().create(name, labels=labels, driver=driver, options=given)
+        if not size or (is_there and made.quota == size):
+            return made
+        if is_there:
+            raise Conflict(f"there is a volume {name} already, with another size", hint="volume update changes it")
+        try:
+            return self.resize(made.name, size)
+        except BaseException:
+            self.remove(made.name)
+            raise
+
+    def resize(self, name: str, size: int) -> Volume:
+        """Change how many bytes the files of a volume may occupy, at once, for running containers too; 0 for no limit.
+
+        What is there already stays, even if it is more.
+
+        Raises:
+            NotSupported: The file system has no quotas.
+        """
+        with self.using(name) as volume, contents.opened(volume):
+            quota.set_size(volume, Path(volume.mountpoint), size)
+            changed = replace(volume, quota=size, used_by=(), size=None)
+            records.save(self._paths.volumes / name / "volume.json", changed)
+        self._journal.append("volume", "update", name, name, size=str(size))
+        return self.get(name)
 
     # -- looking -----------------------------------------------------------------------------------
 
@@ -216,7 +267,8 @@ class Volumes(VolumeStore):
             source = Path(volume.mountpoint)
             if from_snapshot:
                 source = self._snapshots.files_of(self._snapshots.get(volume, from_snapshot))
-            new = Volume(target, "local", "", datetime.now(UTC), labels=volume.labels, options=volume.options)
+            new = Volume(target, "local", "", datetime.now(UTC), labels=volume.labels, options=volume.options,
+                quota=volume.quota)  # fmt: skip
             how = snapshot.clone(self._paths, source, new)
         self._journal.append("volume", "create", target, target, source=name)
         return Cloned(self.get(target), how)
@@ -282,6 +334,8 @@ class Volumes(VolumeStore):
             self._refuse_running(volume)
         with snapshot.replacing(self._paths, volume, begins_with=begins_with) as data, ExitStack() as stack:
             yield data
+            if volume.quota:
+                quota.set_size(volume, data, volume.quota)
             for container_id in sorted(self.get(volume.name).used_by):
                 stack.enter_context(files.FileLock(self._paths.lock(f"container-{container_id}")))  # nobody starts it
             self._refuse_running(volume)

@@ -108,6 +108,8 @@ class Catalogue:
             NotFound: There is none.
             Ambiguous: An id prefix fits several.
         """
+        if digests.is_digest(ref) and (image := self._load(self._path(ref), self._names_by_id())):
+            return image
         short = ref.removeprefix("sha256:")
         wanted = self.pointed(ref)
         if wanted is None and _HEX.fullmatch(short) and self.paths.images.exists():

@@ -6,9 +6,10 @@ Values are Python's: numbers, str, bytes for "ay", list for arrays, tuple for st
 from __future__ import annotations
 
 import os
-import socket
 import struct
 import time
+
+from engine.linux.light import socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import struct
 
+from engine.linux.light import socket
 from engine.linux.rtnetlink import attribute, attributes
 
 TYPE_CHECKING = False

@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import socket
 import struct
+
+from engine.linux.light import socket
 
 _NEWLINK, _DELLINK, _SETLINK, _NEWADDR, _NEWROUTE = 16, 17, 19, 20, 24
 _REQUEST, _ACK, _EXCL, _CREATE = 0x1, 0x4, 0x200, 0x400

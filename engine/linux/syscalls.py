@@ -31,6 +31,7 @@ _RENAMEAT2 = 316 if _IS_X86 else 276
 _OPEN_TREE, _MOVE_MOUNT = 428, 429
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
 _CLONE3, _CLOSE_RANGE, _OPENAT2, _MOUNT_SETATTR = 435, 436, 437, 442
+_QUOTACTL_FD = 443
 
 CLONE_NEWTIME, CLONE_NEWNS, CLONE_NEWCGROUP = 0x80, 0x20000, 0x2000000
 CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER = 0x4000000, 0x8000000, 0x10000000
@@ -161,6 +162,12 @@ def exchange(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> N
     """Give two paths each other's files, at once for everybody (rename(2), RENAME_EXCHANGE)."""
     here = _long(AT_FDCWD)
     _call(_RENAMEAT2, here, os.fsencode(first), here, os.fsencode(second), ctypes.c_uint(2))
+
+
+def quotactl_fd(fd: int, command: int, quota_id: int, values: bytearray) -> None:
+    """Read or change a quota of the file system of `fd`; `values` is the packed structure of the command."""
+    buffer = (ctypes.c_char * len(values)).from_buffer(values)
+    _call(_QUOTACTL_FD, fd, ctypes.c_uint(command), ctypes.c_uint(quota_id), buffer)
 
 
 def prctl(option: int, argument: int = 0, argument3: int = 0) -> int:

@@ -7,10 +7,10 @@ Sources: tc-tbf(8), tc-netem(8), tc-mirred(8), uapi linux/pkt_sched.h, linux/pkt
 from __future__ import annotations
 
 import errno
-import socket
 import struct
 
 from engine.linux import rtnetlink
+from engine.linux.light import socket
 from engine.linux.rtnetlink import attribute, transact
 
 TYPE_CHECKING = False

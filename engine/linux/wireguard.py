@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from engine.linux import rtnetlink
+from engine.linux.light import socket
 from engine.linux.rtnetlink import attribute, attributes
+from engine.model.value import Value
 
 _GENERIC = 16  # NETLINK_GENERIC
 _CONTROL, _GET_FAMILY, _FAMILY_NAME, _FAMILY_ID = 0x10, 3, 2, 1
@@ -28,8 +28,7 @@ _REMOVE, _REPLACE_ALLOWED = 1, 2
 _IP_FAMILY, _IP_ADDRESS, _IP_LENGTH = 1, 2, 3
 
 
-@dataclass(frozen=True, slots=True)
-class PeerReading:
+class PeerReading(Value, frozen=True):
     """What the kernel knows of a peer: its key, where it is, when it last proved its key (0 for never), bytes."""
 
     key: bytes

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from engine.model.container import Process
 from engine.model.usage import Pressure
 from engine.model.value import Value
 
 ROOT = "/"
+Number = TypeVar("Number", int, float)
 
 
 class GroupLimits(Value, frozen=True):
@@ -122,22 +124,28 @@ class GroupDetail(Value, frozen=True):
 
 def effective(groups: Mapping[str, HostGroup], path: str) -> GroupLimits:
     """Return the tightest limits on the way from a group to the root; the weights are the group's own."""
-    way = list(_way(groups, path))
-    own = way[0].limits if way else GroupLimits()
-
-    def least(name: str) -> float | None:
-        return min((value for group in way if (value := getattr(group.limits, name)) is not None), default=None)
-
-    memory, high, pids = (
-        None if (value := least(name)) is None else int(value) for name in ("memory", "memory_high", "pids")
-    )
-    return GroupLimits(least("cpus"), memory, high, pids, own.cpu_weight, own.io_weight)
+    found = groups[path].limits if path in groups else GroupLimits()
+    above = groups[path].parent if path in groups else ""
+    while above in groups:
+        found = tighter(found, groups[above].limits)
+        above = groups[above].parent
+    return found
 
 
-def _way(groups: Mapping[str, HostGroup], path: str) -> Iterable[HostGroup]:
-    while path and path in groups:
-        yield groups[path]
-        path = groups[path].parent
+def tighter(own: GroupLimits, above: GroupLimits) -> GroupLimits:
+    """Return the tighter limits of a group and of one above it; the weights are the group's own."""
+    if above.cpus is above.memory is above.memory_high is above.pids is None:
+        return own
+    return GroupLimits(
+        _less(own.cpus, above.cpus), _less(own.memory, above.memory), _less(own.memory_high, above.memory_high),
+        _less(own.pids, above.pids), own.cpu_weight, own.io_weight,
+    )  # fmt: skip
+
+
+def _less(one: Number | None, other: Number | None) -> Number | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)
 
 
 def cpu_shares(groups: Iterable[HostGroup]) -> dict[str, float]:
@@ -158,3 +166,17 @@ def cpu_shares(groups: Iterable[HostGroup]) -> dict[str, float]:
         above = shares.get(group.parent, 1.0)
         shares[group.path] = above * weight / total if group.path != ROOT and total else above
     return shares
+
+
+class Stall(Value, frozen=True):
+    """Tasks have waited for a resource for longer than a threshold allows.
+
+    Attributes:
+        container_id: Whose tasks; empty for those of the whole host.
+        resource: "cpu", "memory" or "io".
+        threshold: Percent of two seconds.
+    """
+
+    container_id: str
+    resource: str
+    threshold: float

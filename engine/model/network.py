@@ -41,6 +41,11 @@ class Network(Value, frozen=True):
     gateway6: str = ""
     ip_range6: str = ""
 
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether it is to reach networks of other hosts through WireGuard."""
+        return "encryption" in self.options
+
 
 class Attachment(Value, frozen=True):
     """What a container asks of a bridge network.

@@ -18,6 +18,7 @@ class Volume(Value, frozen=True):
         options: What the driver is told.
         size: Bytes in use, None when not measured.
         used_by: Ids of the containers that mount it.
+        quota: The bytes that its files may occupy, 0 for no limit.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Volume(Value, frozen=True):
     options: dict[str, str] = field(default_factory=dict)
     size: int | None = None
     used_by: tuple[str, ...] = ()
+    quota: int = 0
 
 
 class VolumeUse(Value, frozen=True):
@@ -121,3 +123,15 @@ class Wishes(Value, frozen=True):
     deletes: bool = False
     is_dry: bool = False
     by_content: bool = False
+
+
+class Way(Value, frozen=True):
+    """How the other host of a sync is reached.
+
+    Attributes:
+        shell: The words of a program that is given a host and a command for the shell there.
+        program: The words that are tuicon there.
+    """
+
+    shell: tuple[str, ...] = ("ssh",)
+    program: tuple[str, ...] = ("tuicon",)

@@ -10,8 +10,7 @@ from pathlib import Path
 from engine.errors import NotSupported
 from engine.linux import files, nfnetlink
 from engine.model.network import InForce, Network
-from engine.networks import wireguard
-from engine.networks.rules import ruleset
+from engine.networks.rules import ruleset, tunnel_of
 from engine.store.paths import Paths
 
 _INTERFACE = re.compile(r'"(tu[0-9a-z]+)"')
@@ -72,9 +71,7 @@ class Firewall:
         is_new = needs_ipv6 and _forward_ipv6()
         try:
             usable = tuple(item for item in networks if item.subnet)
-            tunnels = [
-                (one, wireguard.interface_of(self._paths.mark, one.name)) for one in usable if wireguard.is_wanted(one)
-            ]
+            tunnels = [(one, tunnel_of(self._paths.mark, one.name)) for one in usable if one.is_encrypted]
             nftables.run(ruleset(self.table, usable, self._in_force(), tunnels))
         except nftables.RulesRefused as error:
             raise NotSupported(

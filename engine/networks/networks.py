@@ -9,20 +9,24 @@ import os
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import Conflict, EngineError, InvalidArgument, NotFound
 from engine.linux import files, procfs, rtnetlink
 from engine.model.network import Attachment, Endpoint, InForce, Network
 from engine.model.value import replace
-from engine.networks import addresses, bridge, drivers, live_rules, wireguard
+from engine.networks import addresses, bridge, drivers
 from engine.networks.documents import document
 from engine.networks.drivers import DRIVERS
 from engine.networks.firewall import Firewall
 from engine.store import records
 from engine.store.journal import Journal
 from engine.store.paths import Paths, find
+
+if TYPE_CHECKING:
+    from engine.networks.wireguard import Tunnels
 
 DEFAULT = "bridge"
 _POOL = "10.88.0.0/13"
@@ -45,7 +49,13 @@ class NetworkStore:
         self._is_running = is_running
         self._mark = paths.mark
         self.firewall = Firewall(paths, in_force)
-        self.tunnels = wireguard.Tunnels(paths, self.get, self._taken)
+
+    @cached_property
+    def tunnels(self) -> Tunnels:
+        """The ways of encrypted networks to those of other hosts."""
+        from engine.networks.wireguard import Tunnels
+
+        return Tunnels(self._paths, self.get, self._taken)
 
     def list(self) -> tuple[Network, ...]:
         """Return all networks: bridge, host and none first."""
@@ -73,7 +83,7 @@ class NetworkStore:
         """Return a network in docker's JSON shape."""
         network = self.get(ref)
         found = document(network, addresses.leases(self._leases(network.name)), self.names / network.name)
-        return {**found, **self.tunnels.described(network)}
+        return {**found, **(self.tunnels.described(network) if network.is_encrypted else {})}
 
     def nft_rules(self, ref: str) -> tuple[str, ...]:
         """Return the lines of the rules in force that concern a network and its containers; see engine.networks.live_rules.
@@ -81,12 +91,11 @@ class NetworkStore:
         Raises:
             NotFound: There is no such network.
         """
+        from engine.networks.live_rules import concerning
+
         network = self.get(ref)
-        return (
-            live_rules.concerning(self.firewall.listing(), network.bridge, (network.subnet, network.subnet6))
-            if network.bridge
-            else ()
-        )
+        subnets = (network.subnet, network.subnet6)
+        return concerning(self.firewall.listing(), network.bridge, subnets) if network.bridge else ()
 
     def create(
         self, name: str, *, driver: str = "bridge", subnet: str = "", gateway: str = "", ip_range: str = "", internal: bool = False,
@@ -125,7 +134,7 @@ class NetworkStore:
         )  # fmt: skip
         has_ipv6 = ipv6 or bool(subnet6 or gateway6 or ip_range6)
         drivers.check(wanted, has_ipv6=has_ipv6)
-        wireguard.check(wanted)
+        self._check_encryption(wanted)
         with files.FileLock(self._paths.lock("networks")):
             if any(name == network.name for network in self.list()):
                 raise Conflict(f"network {name} already exists")
@@ -380,9 +389,10 @@ class NetworkStore:
             self._save(network)
             try:
                 bridge.make(network) if network.bridge else None
-                self.tunnels.make(network)
+                if network.is_encrypted:
+                    self.tunnels.make(network)
                 # What this kernel cannot do with IPv6 is said now, not when a container starts.
-                needs_rules = bool(network.subnet6) or wireguard.is_wanted(network)
+                needs_rules = bool(network.subnet6) or network.is_encrypted
                 if needs_rules and self.firewall.apply(self.list()):
                     self._journal.append("network", "forward", network.id, network.name, family="ipv6")
             except (OSError, EngineError):
@@ -431,7 +441,7 @@ class NetworkStore:
     def _ensure(self, network: Network) -> None:
         """Have the bridge and the rules; when they are there this costs two stats."""
         is_ready = not network.bridge or self.firewall.is_ready(network.bridge)
-        if network.subnet and is_ready and self.tunnels.is_ready(network):
+        if network.subnet and is_ready and (not network.is_encrypted or self.tunnels.is_ready(network)):
             return
         with files.FileLock(self._paths.lock("networks")):
             current = self._load(network.name)
@@ -439,4 +449,12 @@ class NetworkStore:
                 current = self._establish(replace(network, created_at=datetime.now(UTC)), 16)
             bridge.make(current)
             self.firewall.apply(self.list())
-            self.tunnels.make(current)
+            if current.is_encrypted:
+                self.tunnels.make(current)
+
+    @staticmethod
+    def _check_encryption(network: Network) -> None:
+        if any(name == "encryption" or name.startswith("wireguard.") for name in network.options):
+            from engine.networks import wireguard
+
+            wireguard.check(network)

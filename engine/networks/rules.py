@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 
 from engine.model.network import InForce, Network, PublishedPort
-from engine.networks import wireguard
 from engine.networks.drivers import is_divided, masquerades
 
 _PROTOCOLS = "{ tcp, udp, sctp }"
@@ -31,7 +31,7 @@ def ruleset(table: str, networks: tuple[Network, ...], in_force: InForce | None 
         tunnels: (network, interface) of those that are encrypted.
     """
     bridges = [network for network in networks if network.driver == "bridge"]
-    guard, forward, masquerade = wireguard.rules(tunnels)
+    guard, forward, masquerade = _rules_of(tunnels)
     for network in bridges:
         name = f'"{network.bridge}"'
         forward.append(f"oifname {name} ct state established,related accept")
@@ -120,6 +120,31 @@ def _port_maps(suffix: str, kind: str, everywhere: str, ports: list[PublishedPor
         type {kind} . inet_proto . inet_service : {kind} . inet_service
 {_elements(f"{one.host_ip} . {_port(one)}" for one in ports if one.host_ip != everywhere)}
     }}"""
+
+
+def tunnel_of(mark: str, name: str) -> str:
+    """Return the name of the interface that leads an encrypted network to other hosts."""
+    return f"wg{mark}{hashlib.sha256((mark + name).encode()).hexdigest()[:7]}"
+
+
+def _rules_of(tunnels: Iterable[tuple[Network, str]]) -> tuple[list[str], list[str], list[str]]:
+    """Return what the chains guard, forward and postrouting need before all else.
+
+    Who comes through a tunnel reaches the containers of its network, not the host and not what is behind it; nobody
+    else gets into the tunnel. The packets keep their addresses, since the other end takes no others.
+
+    Args:
+        tunnels: (network, interface).
+    """
+    guard, forward, postrouting = [], [], []
+    for network, interface in tunnels:
+        bridge, tunnel = f'"{network.bridge}"', f'"{interface}"'
+        guard.append(f"iifname {tunnel} fib daddr type local drop")
+        forward.append(f"iifname {tunnel} oifname {bridge} accept")
+        forward.append(f"iifname {bridge} oifname {tunnel} accept")
+        forward += [f"iifname {tunnel} drop", f"oifname {tunnel} drop"]
+        postrouting.append(f"ip saddr {network.subnet} oifname {tunnel} accept")
+    return guard, forward, postrouting
 
 
 def _lines(rules: list[str]) -> str:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import base64
 import binascii
 import errno
-import hashlib
 import ipaddress
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,20 +22,15 @@ from engine.linux import files, rtnetlink
 from engine.linux import wireguard as kernel
 from engine.model.network import Network
 from engine.model.tunnel import Peer, PeerState, Tunnel
+from engine.networks.rules import tunnel_of
 from engine.store import records
 from engine.store.paths import Paths
 
-MTU = 1420
 _OPTION, _LISTEN = "encryption", "wireguard.listen"
 _USUAL_PORT = "51820"
 _KEY_BYTES = 32
 _LONGEST_KEEPALIVE = 65535
 _ENDPOINT = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):(\d{1,5})")
-
-
-def is_wanted(network: Network) -> bool:
-    """Return whether a network is to reach those of other hosts."""
-    return _OPTION in network.options
 
 
 def check(network: Network) -> None:
@@ -60,31 +54,6 @@ def check(network: Network) -> None:
         raise InvalidArgument(f"invalid port {text!r} in wireguard.listen")
 
 
-def interface_of(mark: str, name: str) -> str:
-    """Return the name of a network's interface."""
-    return f"wg{mark}{hashlib.sha256((mark + name).encode()).hexdigest()[:7]}"
-
-
-def rules(tunnels: Iterable[tuple[Network, str]]) -> tuple[list[str], list[str], list[str]]:
-    """Return what the chains guard, forward and postrouting need before all else; pure.
-
-    Who comes through a tunnel reaches the containers of its network, not the host and not what is behind it; nobody
-    else gets into the tunnel. The packets keep their addresses, since the other end takes no others.
-
-    Args:
-        tunnels: (network, interface).
-    """
-    guard, forward, postrouting = [], [], []
-    for network, interface in tunnels:
-        bridge, tunnel = f'"{network.bridge}"', f'"{interface}"'
-        guard.append(f"iifname {tunnel} fib daddr type local drop")
-        forward.append(f"iifname {tunnel} oifname {bridge} accept")
-        forward.append(f"iifname {bridge} oifname {tunnel} accept")
-        forward += [f"iifname {tunnel} drop", f"oifname {tunnel} drop"]
-        postrouting.append(f"ip saddr {network.subnet} oifname {tunnel} accept")
-    return guard, forward, postrouting
-
-
 class Tunnels:
     """The tunnels of a state root's networks."""
 
@@ -102,7 +71,7 @@ class Tunnels:
 
     def interface(self, network: Network) -> str:
         """Return the name of a network's tunnel; empty when it has none."""
-        return interface_of(self._paths.mark, network.name) if is_wanted(network) else ""
+        return tunnel_of(self._paths.mark, network.name) if network.is_encrypted else ""
 
     def is_ready(self, network: Network) -> bool:
         """Return whether a network has the tunnel that it wants."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -26,6 +25,8 @@ def hex_of(digest: str) -> str:
 
 def of_bytes(data: bytes) -> str:
     """Return the digest of bytes."""
+    import hashlib
+
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 

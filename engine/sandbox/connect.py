@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
-import socket
 
 from engine.linux import procfs, rtnetlink, syscalls, traffic
+from engine.linux.light import json, socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 import struct
+
+from engine.linux.light import socket
 
 A, PTR, AAAA = 1, 12, 28
 SUCCESS, SERVER_FAILURE = 0, 2

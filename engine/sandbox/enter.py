@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import socket
 
 from engine.linux import capabilities, inside, procfs, syscalls
 from engine.linux.cgroup import group as cgroups
+from engine.linux.light import json, signal, socket
 from engine.sandbox import identity, namespaces, process, protocol, schedule, spawn
 from engine.sandbox.process import CannotStart
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
-import socket
 import time
 
 from engine.linux import capabilities, files
 from engine.linux.cgroup import group as cgroups
+from engine.linux.light import json, socket
 from engine.sandbox import protocol, security
 from engine.sandbox.enter import Entry
 from engine.sandbox.process import CannotStart

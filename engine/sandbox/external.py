@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
-import signal
-import socket
 import stat
 import struct
 import termios
 
 from engine.linux import files, inside, rtnetlink, syscalls
-from engine.sandbox import connect, process, trees
+from engine.linux.light import json, signal, socket
+from engine.sandbox import connect, process, protocol, trees
 from engine.sandbox.spawn import StartFailure
 from engine.sandbox.streams import bind_short
 
@@ -116,7 +114,7 @@ class External:
             channel, _ = listener.accept()
         self._listener = None
         with channel:
-            _, fds, _, _ = socket.recv_fds(channel, 4096, 1)
+            _, fds = protocol.receive_message(channel)
         if not fds:
             raise StartFailure(f"the runtime {self._program} sent no terminal")
         os.set_inheritable(fds[0], False)

@@ -5,11 +5,11 @@ The engine writes networking.json and then tells the monitor; should it die in b
 
 from __future__ import annotations
 
-import json
 import os
 import time
 
 from engine.linux import files
+from engine.linux.light import json
 from engine.sandbox.streams import Timer
 
 TYPE_CHECKING = False

@@ -6,13 +6,12 @@ next; failures in the start period do not count; the first success ends it.
 
 from __future__ import annotations
 
-import json
 import os
 import select
-import signal
 import time
 
 from engine.linux import files, procfs, syscalls
+from engine.linux.light import json, signal
 from engine.sandbox import protocol
 from engine.sandbox.enter import Entry
 from engine.sandbox.process import CannotStart

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import select
-import signal
+
+from engine.linux.light import json, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

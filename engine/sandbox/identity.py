@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 
 from engine.linux import syscalls
+from engine.linux.light import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

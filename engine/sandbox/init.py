@@ -8,12 +8,10 @@ From the parent: one byte each: m when the ids are mapped (new user namespace), 
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import socket
 
 from engine.linux import inside, rtnetlink, syscalls
+from engine.linux.light import json, signal, socket
 from engine.sandbox import connect, devices, hooks, identity, mounts, process, protocol, reaper, schedule, trees
 from engine.sandbox.mount_options import PROPAGATION
 from engine.sandbox.namespaces import Namespaces, join

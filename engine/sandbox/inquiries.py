@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import errno
 import select
-import socket
 import struct
 import time
 
+from engine.linux.light import socket
 from engine.sandbox import dns
 from engine.sandbox.streams import Timer
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import socket
 import struct
 
 from engine.linux import files
+from engine.linux.light import socket
 from engine.sandbox.logfile import Log
 
 TYPE_CHECKING = False

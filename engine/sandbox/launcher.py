@@ -8,12 +8,10 @@ that is connected before the process starts. Everything a monitor needs is impor
 from __future__ import annotations
 
 import gc
-import json
 import os
 import resource
-import signal
-import socket
 
+from engine.linux.light import json, signal, socket
 from engine.sandbox import connect, execute, monitor, probe, protocol, view
 
 TYPE_CHECKING = False

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 
 from engine.linux import files
+from engine.linux.light import json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     Document = dict[str, Any]
 
 LONGEST_PIECE = 16 << 10
-_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class Log:
@@ -74,7 +73,7 @@ class LogFile(Log):
         self._max_size: int | None = settings.get("max_size")
         self._max_file = max(1, int(settings.get("max_file") or 1))
         attributes: dict[str, str] = settings.get("attributes") or {}
-        self._attributes = f',"attrs":{_encode(attributes)}' if attributes else ""
+        self._attributes = f',"attrs":{json.dumps(attributes, ensure_ascii=False)}' if attributes else ""
         self._open()
 
     def reopen(self) -> None:
@@ -99,7 +98,7 @@ class LogFile(Log):
             self._append(b"".join(self._entry(stream, piece, now) for piece in pieces))
 
     def _entry(self, stream: str, piece: bytes, now: str) -> bytes:
-        text = _encode(piece.decode("utf-8", "replace"))
+        text = json.dumps(piece.decode("utf-8", "replace"), ensure_ascii=False)
         return f'{{"log":{text},"stream":"{stream}"{self._attributes},"time":"{now}"}}\n'.encode("utf-8", "replace")
 
     def _append(self, data: bytes) -> None:

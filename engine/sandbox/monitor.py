@@ -6,15 +6,13 @@ is in the bundle (config.json, monitor.json); all it leaves is the log, exit.jso
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import socket
 import time
 
 from engine.linux import files, procfs, rtnetlink
 from engine.linux.cgroup import aftermath
 from engine.linux.cgroup import group as cgroups
+from engine.linux.light import json, signal, socket
 from engine.sandbox import connect, execute, protocol, spawn
 from engine.sandbox.external import External
 from engine.sandbox.follow import Follower
@@ -127,12 +125,12 @@ class Monitor:
         with files.FileLock(str(self._settings["lock"])):
             if not self._is_start_wanted():
                 return False
-            self._follower.look()
             self._policy.count += 1
             self._config["linux"]["resources"] = self._resources_now()
             self._streams.begin_again()
             self._drop_interfaces()
             try:
+                self._follower.follow()
                 self._start()
             except (StartFailure, OSError) as error:
                 self._kill_first()

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import resource
-import socket
 
 from engine.linux import files, nfnetlink, procfs
+from engine.linux.light import json, socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from engine.sandbox.resolver import Resolver
@@ -111,9 +111,15 @@ class Ports:
             return error.strerror or str(error)
         if wanted["first"] != wanted["last"]:
             return f"all ports up to {wanted['last']} are in use"
-        address = self._address6 if ":" in str(error.filename) else self._address
-        element = nfnetlink.port_element(wanted["protocol"], str(error.filename), wanted["first"], address, 0)
-        holder = self._container_with(element) or procfs.holder_of_port(wanted["protocol"], int(wanted["first"]))
+        is_new, protocol, number = ":" in str(error.filename), wanted["protocol"], wanted["first"]
+
+        def has_it(state: Document) -> bool:
+            return any(
+                (port["protocol"], port["host_port"], ":" in port["host_ip"]) == (protocol, number, is_new)
+                for port in state.get("ports") or []
+            )
+
+        holder = self._container_that(has_it) or procfs.holder_of_port(protocol, int(number))
         return f"it is in use by {holder}" if holder else "it is in use"
 
     def open(self) -> None:
@@ -145,7 +151,7 @@ class Ports:
         keys = {element[:2] for element in elements}
         stale = [element for element in self._in_the_way(elements) if element[:2] in keys]
         for element in stale:
-            holder = self._container_with(element)
+            holder = self._container_that(_leads_by(element))
             if holder:
                 raise OSError(errno.EADDRINUSE, f"cannot publish a port: it leads to {holder} already")
         return stale
@@ -155,8 +161,8 @@ class Ports:
         names = {element[0] for element in elements}
         return [element for name in names for element in nfnetlink.dump(self._table, name)]
 
-    def _container_with(self, wanted: nfnetlink.Element) -> str:
-        """Return "container NAME" of the other container that runs and has a port; empty when none has."""
+    def _container_that(self, fits: Callable[[Document], bool]) -> str:
+        """Return "container NAME" of another container that runs and whose state fits; empty when none does."""
         directory = os.path.dirname(self._running)
         for name in os.listdir(directory):
             try:
@@ -165,8 +171,7 @@ class Ports:
                 continue
             if name == os.path.basename(self._running) or not _is_used(state):
                 continue
-            held = elements_of(state.get("ports") or [], state.get("resolver"))
-            if any(element[:2] == wanted[:2] for element in held):
+            if fits(state):
                 return f"container {state.get('name') or name[:12]}"
         return ""
 
@@ -239,6 +244,16 @@ def elements_of(published: list[Document], redirect: list[Any] | None) -> list[n
         nfnetlink.port_element(port["protocol"], port["host_ip"], port["host_port"], port["address"], port["port"])
         for port in published
     ]
+
+
+def _leads_by(wanted: nfnetlink.Element) -> Callable[[Document], bool]:
+    """Return what tells whether the container of a state record has the key of an element."""
+
+    def fits(state: Document) -> bool:
+        held = elements_of(state.get("ports") or [], state.get("resolver"))
+        return any(element[:2] == wanted[:2] for element in held)
+
+    return fits
 
 
 def _is_used(state: Document) -> bool:

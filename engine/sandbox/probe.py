@@ -6,15 +6,13 @@ Sources: icmp(7), raw(7), RFC 792, RFC 4443.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import select
-import signal
-import socket
 import struct
 import time
 
 from engine.linux import procfs, rtnetlink, syscalls
+from engine.linux.light import json, signal, socket
 from engine.sandbox import dns
 
 TYPE_CHECKING = False

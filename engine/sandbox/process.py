@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import signal
 import stat
 import struct
 import termios
 
 from engine.linux import capabilities, inside, syscalls
+from engine.linux.light import signal
 from engine.sandbox import devices, schedule, users
 
 TYPE_CHECKING = False

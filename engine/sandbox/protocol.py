@@ -14,10 +14,10 @@ A session is a SOCK_SEQPACKET socket. Each datagram is one frame whose first byt
 
 from __future__ import annotations
 
-import array
 import os
-import socket
 import struct
+
+from engine.linux.light import socket
 
 STDIN, STDIN_CLOSED, RESIZE, SIGNAL, COMMAND = b"I", b"E", b"R", b"S", b"C"
 REFUSED = b"{}"
@@ -27,6 +27,7 @@ LARGEST_PAYLOAD = 32 << 10
 LARGEST_FRAME = LARGEST_PAYLOAD + 1
 _LARGEST_MESSAGE = 128 << 10
 _MOST_FDS = 8
+_INT = 4  # bytes
 
 
 def exit_frame(exit_code: int, oom_killed: bool) -> bytes:
@@ -52,19 +53,19 @@ def parse_resize(frame: bytes) -> tuple[int, int]:
 
 def send_message(channel: socket.socket, data: bytes, fds: list[int] | tuple[int, ...] = ()) -> None:
     """Send one datagram with file descriptors."""
-    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-    channel.sendmsg([data], ancillary)
+    packed = struct.pack(f"{len(fds)}i", *fds)
+    channel.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, packed)] if fds else [])
 
 
 def receive_message(channel: socket.socket) -> tuple[bytes, list[int]]:
     """Receive one datagram and its file descriptors (close-on-exec); b"" at the end."""
-    fds = array.array("i")
-    size = socket.CMSG_SPACE(_MOST_FDS * fds.itemsize)
+    fds: list[int] = []
+    size = socket.CMSG_SPACE(_MOST_FDS * _INT)
     data, ancillary, _, _ = channel.recvmsg(_LARGEST_MESSAGE, size, socket.MSG_CMSG_CLOEXEC)
     for level, kind, content in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
-    return data, list(fds)
+            fds += struct.unpack(f"{len(content) // _INT}i", content[: len(content) // _INT * _INT])
+    return data, fds
 
 
 def close_all(fds: list[int]) -> None:

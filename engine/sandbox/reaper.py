@@ -10,10 +10,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import signal
 import struct
 
 from engine.linux import syscalls
+from engine.linux.light import signal
 
 _CODE = {
     "x86_64": """

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 
 from engine.linux import files
 from engine.linux.cgroup.readings import Readings
+from engine.linux.light import json
 from engine.sandbox import connect, ring
 from engine.sandbox.streams import Timer
 

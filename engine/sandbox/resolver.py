@@ -7,12 +7,11 @@ table leads the container's queries to it, so the container's own port 53 stays 
 from __future__ import annotations
 
 import errno
-import json
 import os
-import socket
 import time
 
 from engine.linux import files
+from engine.linux.light import json, socket
 from engine.sandbox import dns
 from engine.sandbox.inquiries import PATIENCE, PORT, Inquiries
 from engine.sandbox.streams import Timer

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
-import socket
 
 from engine.linux import files, lsm, seccomp
+from engine.linux.light import json, socket
+from engine.sandbox import protocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,6 +59,6 @@ class Security:
         if self._channel is not None and listener > 0:
             told = {"ociVersion": state.get("ociVersion"), "fds": ["seccompFd"], "pid": os.getpid(),
                 "metadata": self._metadata, "state": state}  # fmt: skip
-            socket.send_fds(self._channel, [json.dumps(told).encode()], [listener])
+            protocol.send_message(self._channel, json.dumps(told).encode(), [listener])
             os.close(listener)
             self._channel.close()

@@ -8,11 +8,10 @@ from __future__ import annotations
 import errno
 import os
 import select
-import signal
-import socket
 import time
 
 from engine.linux import files, loop, syscalls
+from engine.linux.light import signal, socket
 from engine.sandbox.mounts import fd_path
 
 TYPE_CHECKING = False

@@ -6,14 +6,12 @@ Used by the monitor and by the OCI runtime command alike; the child's half is en
 from __future__ import annotations
 
 import errno
-import json
 import os
 import resource
-import signal
-import socket
 import struct
 
 from engine.linux import capabilities, procfs, rtnetlink, syscalls
+from engine.linux.light import json, signal, socket
 from engine.sandbox import connect, hooks, identity, init, protocol, security, trees
 from engine.sandbox.namespaces import Namespaces, join
 

@@ -6,11 +6,11 @@ import errno
 import fcntl
 import os
 import select
-import socket
 import struct
 import termios
 import time
 
+from engine.linux.light import socket
 from engine.sandbox import protocol
 from engine.sandbox.journald import JournalLog
 from engine.sandbox.logfile import Log, LogFile, NoLog

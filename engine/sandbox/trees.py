@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
-import socket
 import time
 
 from engine.linux import capabilities, inside, procfs, syscalls
+from engine.linux.light import signal, socket
 from engine.sandbox import identity, protocol
 from engine.sandbox.mounts import MountError, fd_path, mount_overlay
 

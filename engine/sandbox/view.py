@@ -7,13 +7,11 @@ host's namespace, and what was mounted for it goes with its last descriptor. A h
 from __future__ import annotations
 
 import errno
-import json
 import os
-import signal
-import socket
 
 from engine.linux import inside, procfs, syscalls
 from engine.linux.cgroup.group import Group
+from engine.linux.light import json, signal, socket
 from engine.sandbox import protocol, trees
 from engine.sandbox.mounts import MountError, match_sources, mount_all, mount_overlay
 from engine.sandbox.volumes import Volumes

@@ -12,11 +12,11 @@ maybe "copy" (layers and path of what an empty one starts with); "subpath" of it
 from __future__ import annotations
 
 import errno
-import json
 import os
 import time
 
 from engine.linux import files, inside, procfs, syscalls
+from engine.linux.light import json
 from engine.sandbox import sources, trees
 from engine.sandbox.mount_options import MountOptions
 from engine.sandbox.mounts import MountError, fd_path, mount_overlay

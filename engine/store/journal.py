@@ -6,18 +6,19 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 
 from engine.linux import files
-from engine.linux.inotify import Watch
 from engine.model.event import Event
 from engine.store.actor import actor
 
 _LARGEST = 8 << 20
 _LOOKS_EVERY = 0.5
+_FEW_BYTES = 64 << 10
+_DISORDER = timedelta(seconds=10)  # between two processes that write at the same time
 
 
 class Journal:
@@ -57,7 +58,7 @@ class Journal:
         """Return the events between two times, oldest first."""
         found: list[Event] = []
         for path in (self._older, self._path):
-            found.extend(self._read(path, 0)[0])
+            found.extend(self._read(path, _place_of(path, since) if since else 0)[0])
         return tuple(
             event
             for event in found
@@ -80,6 +81,8 @@ class Journal:
             cursor: Start after this place.
             stop: Stop soon after it is set.
         """
+        from engine.linux.inotify import Watch
+
         with Watch(self._path.parent) as watch:
             place = cursor or (self.end() if since is None else "0:0")
             if since is not None and cursor is None:
@@ -127,3 +130,31 @@ class Journal:
             except (ValueError, msgspec.ValidationError):
                 continue  # a line torn by a crash
         return events, offset
+
+
+def _place_of(path: Path, moment: datetime) -> int:
+    """Return a place in a journal before which all is older, by halving: lines come nearly in the order of time."""
+    wanted = (moment - _DISORDER).astimezone(UTC).isoformat()[:19]
+    try:
+        with path.open("rb") as file:
+            low, high = 0, file.seek(0, 2)
+            while high - low > _FEW_BYTES:
+                middle = (low + high) // 2
+                file.seek(middle)
+                file.readline()
+                start = file.tell()
+                if start < high and _time_of(file.readline()) < wanted:
+                    low = start
+                else:
+                    high = middle
+    except FileNotFoundError:
+        return 0
+    return low
+
+
+def _time_of(line: bytes) -> str:
+    """Return the time of a line to the second; of one that is torn, one that is later than all."""
+    try:
+        return str(json.loads(line)["time"])[:19]
+    except (ValueError, KeyError, TypeError):
+        return "~"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import glob
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 from engine.errors import NotPermitted, StoreError
@@ -24,17 +24,25 @@ class Paths:
     Attributes:
         root: What survives a reboot.
         run: What does not.
-        mark: Six digits of the root's own for names that the whole host sees; empty for the default root.
-        host_name: "tuicon" with the mark: the name of our nftables table and of the cgroup above our containers'.
     """
 
     def __init__(self, root: Path, run: Path, wanted_driver: str = "") -> None:
         self.root = root.absolute()
         self.run = run.absolute()
-        self.mark = "" if self.root == _DEFAULT_ROOT else hashlib.sha256(str(self.root).encode()).hexdigest()[:6]
-        self.host_name = f"tuicon_{self.mark}" if self.mark else "tuicon"
         self._wanted_driver = "overlay" if wanted_driver == "overlay2" else wanted_driver
         self._is_ready = False
+
+    @cached_property
+    def mark(self) -> str:
+        """Six digits of the root's own for names that the whole host sees; empty for the default root."""
+        import hashlib
+
+        return "" if self.root == _DEFAULT_ROOT else hashlib.sha256(str(self.root).encode()).hexdigest()[:6]
+
+    @property
+    def host_name(self) -> str:
+        """Name of our nftables table and of the cgroup above our containers': "tuicon" with the mark."""
+        return f"tuicon_{self.mark}" if self.mark else "tuicon"
 
     def prepare(self) -> None:
         """Make the directories, and forget what an earlier boot left in the run root.

@@ -15,6 +15,7 @@ from engine.model.value import replace
 from engine.model.volume import Volume, VolumeSnapshot
 from engine.store import records
 from engine.store.paths import Paths, find
+from engine.volumes.quota import set_size
 from engine.volumes.replicate import make_data, opened_directory, replicate
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
@@ -120,6 +121,8 @@ def clone(paths: Paths, source: Path, volume: Volume) -> str:
         raise Conflict(taken)
     with paths.staged("volume") as staged:
         how = copy_files(source, staged)
+        if volume.quota:
+            set_size(volume, staged / "data", volume.quota)
         records.save(staged / "volume.json", replace(volume, mountpoint=str(target / "data"), size=None, used_by=()))
         with files.FileLock(paths.lock("volumes")):
             if not target.joinpath("volume.json").exists():

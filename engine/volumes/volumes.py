@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -54,17 +54,14 @@ class VolumeStore:
             volume = None
         if volume is None:
             raise NotFound("volume", name)
-        return Volume(
-            volume.name, volume.driver, volume.mountpoint, volume.created_at, volume.anonymous, volume.labels,
-            volume.options, used_by=self._users(name),
-        )  # fmt: skip
+        return replace(volume, used_by=self._users(name))
 
     def inspect(self, name: str) -> dict[str, Any]:
         """Return a volume in docker's JSON shape; as there, sizes are for `measure` and `disk_usage`."""
         volume = self.get(name)
         return {
             "Name": volume.name, "Driver": volume.driver, "Mountpoint": volume.mountpoint, "Scope": "local",
-            "CreatedAt": volume.created_at.isoformat(), "Labels": volume.labels or None, "Options": volume.options or None,
+            "CreatedAt": volume.created_at.isoformat(), "Labels": volume.labels or None, "Options": _shown_options(volume),
             "UsageData": {"Size": -1, "RefCount": len(volume.used_by)},
         }  # fmt: skip
 
@@ -90,15 +87,16 @@ class VolumeStore:
         """
         self.get(name)
         path = self._paths.lock(f"volume-{name}")
-        try:
-            with files.FileLock(path, blocking=False, shared=not alone):
-                try:
-                    yield self.get(name)
-                finally:
-                    if alone and not self._paths.volumes.joinpath(name).exists():
-                        path.unlink(missing_ok=True)
-        except BlockingIOError as error:
-            raise Conflict(f"volume {name} is being worked on by another command") from error
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(files.FileLock(path, blocking=False, shared=not alone))
+            except BlockingIOError as error:
+                raise Conflict(f"volume {name} is being worked on by another command") from error
+            try:
+                yield self.get(name)
+            finally:
+                if alone and not self._paths.volumes.joinpath(name).exists():
+                    path.unlink(missing_ok=True)
 
     def create(
         self, name: str = "", *, labels: dict[str, str] | None = None, driver: str = "",
@@ -230,6 +228,10 @@ class VolumeStore:
             ) from error
         finally:
             os.close(data)
+
+
+def _shown_options(volume: Volume) -> dict[str, str] | None:
+    return volume.options | ({"size": str(volume.quota)} if volume.quota else {}) or None
 
 
 def is_name(text: str) -> bool:

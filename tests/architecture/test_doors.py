@@ -14,11 +14,12 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted([*ROOT.joinpath("engine").rglob("*.py"), *ROOT.joinpath("tuicon").rglob("*.py")])
 LONGEST_MODULE = 500
 HEAVY_ON_START = {"dataclasses", "typing", "pathlib", "subprocess", "logging", "asyncio", "tempfile",
-    "shutil", "contextlib", "msgspec", "pyroute2", "engine.model", "engine.errors"}  # fmt: skip
+    "shutil", "contextlib", "msgspec", "pyroute2", "engine.model", "engine.errors", "json", "re", "enum", "signal",
+    "socket", "collections", "functools"}  # fmt: skip
 # Modules that handle roots of containers, layers or volumes. What they call takes a descriptor (dir_fd, a name that ends
 # in "fd" or stands in _DESCRIPTORS, or /proc/self/fd); the functions below take a path, for the reason beside them.
 HANDLE_ROOTS = ("engine/sandbox/", "engine/images/unpack.py", "engine/images/analyse/reading.py", "engine/images/tree.py", "engine/images/packages/",
-    "engine/volumes/volumes.py", "engine/volumes/contents.py", "engine/volumes/replicate.py", "engine/containers/top.py", "engine/containers/copy.py", "engine/containers/diff.py",
+    "engine/volumes/volumes.py", "engine/volumes/contents.py", "engine/volumes/replicate.py", "engine/volumes/quota.py", "engine/containers/top.py", "engine/containers/copy.py", "engine/containers/diff.py",
     "engine/containers/extract.py", "engine/containers/sync.py", "engine/containers/commit.py", "engine/containers/exchange.py",
     "engine/linux/owner.py", "engine/store/drivers/")  # fmt: skip
 TAKE_PATHS = {
@@ -191,6 +192,14 @@ def test_the_launcher_imports_almost_nothing() -> None:
     assert set(done.stdout.split()) & HEAVY_ON_START == set()
 
 
+def test_the_runtime_command_imports_almost_nothing() -> None:
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import engine.sandbox.runtime.command, {{}}; print(*sorted(sys.modules))"
+    for module in ("create", "join", "start", "ending"):
+        statement = code.format(f"engine.sandbox.runtime.{module}")
+        done = subprocess.run([sys.executable, "-I", "-S", "-c", statement], check=True, capture_output=True, text=True)
+        assert set(done.stdout.split()) & HEAVY_ON_START == set()
+
+
 def test_the_front_door_opens_without_heavy_libraries() -> None:
     assert modules_after("import engine.api") & (HEAVY_ON_COMMAND_LINE | {"engine.linux.netlink"}) == set()
 
@@ -211,8 +220,9 @@ def test_a_command_in_a_container_needs_no_records_and_no_heavy_libraries() -> N
 @pytest.mark.parametrize("verb", ["run", "ps", "stop", "logs", "update"])
 def test_the_parser_loads_only_the_flags_of_the_verb(verb: str) -> None:
     found = modules_after(f"from tuicon.cli import parser; parser.build(['{verb}'])")
-    flags = {name.removeprefix("tuicon.cli.") for name in found if name.endswith("_flags")}
-    assert flags <= {"run": {"network_flags", "registry_flags"}, "update": {"tuning_flags"}}.get(verb, set())
+    flags = {name.rpartition(".")[2] for name in found if name.endswith("_flags")}
+    allowed = {"run": {"network_flags", "registry_flags", "limit_flags"}, "update": {"tuning_flags", "limit_flags"}}
+    assert flags <= allowed.get(verb, set())
 
 
 def test_no_command_defines_a_dataclass() -> None:
@@ -220,6 +230,18 @@ def test_no_command_defines_a_dataclass() -> None:
     path = "engine.containers.lifecycle, engine.containers.create, engine.images.images, tuicon.cli.listing"
     found = modules_after(f"import {path}")
     assert "dataclasses" not in found
+
+
+def test_a_list_of_containers_starts_neither_a_launcher_nor_a_hash() -> None:
+    words = ["ps", "--all"]
+    parsed = (
+        f"import tuicon.__main__; from tuicon.cli import parser; arguments = parser.build({words}).parse_args({words})"
+    )
+    listed = "from engine.api import Engine; from tuicon.cli.main import run; import os; os.geteuid = lambda: 0"
+    found = modules_after(
+        f"{parsed}; arguments.root = '/nonexistent/root'; {listed}; run(Engine(arguments.root), arguments)"
+    )
+    assert found & {"dataclasses", "typing_extensions", "inspect", "hashlib", "ctypes", "signal", "socket"} == set()
 
 
 def calls_by_path(path: Path) -> Iterator[str]:

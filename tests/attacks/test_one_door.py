@@ -12,6 +12,7 @@ import pytest
 from engine.api import Engine
 from engine.containers import launch
 from engine.model.container import Mount
+from engine.model.volume import Wishes
 from tests.attacks import watch
 from tests.attacks.world import entry, executed, finish, hostile_image, spec
 
@@ -69,7 +70,17 @@ def test_layers_volumes_and_processes_are_read_by_descriptor(engine: Engine, roo
         )
         container = engine.containers.run(spec("sleep", "1000", image=image, mounts=(Mount("volume", "/data", "up"),)))
         assert engine.containers.top(container.id)[0].command == "sleep 1000"
-        assert engine.volumes.size("up") >= 0
+        engine.volumes.snapshot("up", "kept")
+        engine.volumes.clone("up", "down")
+        engine.volumes.sync("up", "down", Wishes(deletes=True, by_content=True))
+        engine.volumes.export("down", exported := io.BytesIO())
+        exported.seek(0)
+        engine.volumes.import_("down", exported)
+        engine.volumes.restore("down", engine.volumes.snapshot("down").name)
+        assert engine.volumes.measure("up", "/sub").files == 2
+        assert [entry.path for entry in engine.volumes.files("up", "/sub")] == ["/sub/file"]
+        engine.volumes.open("up", "/sub/file").close()
+        engine.volumes.remove("down")
         for path in ("/data", "/etc"):
             engine.containers.copy_in(container.id, str(root / "reports"), path)
             engine.containers.copy_out(container.id, path, str(root / "out"))

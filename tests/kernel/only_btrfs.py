@@ -60,3 +60,34 @@ def test_copies_share_extents_where_there_is_a_way(root: Path) -> None:
             list(driver_of(engine.containers._paths).changes(root / "copies/containers" / container.id, layers)) == []
         )
         engine.system.reset()
+
+
+def test_snapshots_and_clones_of_volumes_share_everything(engine: Engine, root: Path) -> None:
+    data = Path(engine.volumes.create("large").mountpoint)
+    data.joinpath("file").write_bytes(os.urandom(LARGE))
+    before = free(root)
+    kept = engine.volumes.snapshot("large", "one")
+    made = engine.volumes.clone("large", "other", from_snapshot="one")
+    assert (kept.how, made.how) == ("snapshot", "snapshot")
+    data.joinpath("file").unlink()
+    assert Path(made.volume.mountpoint, "file").stat().st_size == LARGE
+    engine.volumes.restore("large", "one")
+    assert data.joinpath("file").stat().st_size == LARGE
+    assert before - free(root) < LARGE / 4
+    engine.volumes.remove("other")
+    engine.volumes.remove("large")
+    assert list((engine.root / "trash").iterdir()) == []
+
+
+def test_files_share_their_data_where_the_volume_is_no_subvolume(engine: Engine, root: Path) -> None:
+    """One that was made on another file system and moved here, or by an earlier version."""
+    volume = Path(engine.volumes.create("plain").mountpoint)
+    fd = os.open(volume.parent, os.O_RDONLY)
+    btrfs.delete(fd, "data")
+    os.close(fd)
+    volume.mkdir()
+    volume.joinpath("file").write_bytes(os.urandom(LARGE))
+    before = free(root)
+    assert engine.volumes.clone("plain", "copy").how == "reflink"
+    assert before - free(root) < LARGE / 4
+    assert engine.volumes.snapshot("copy").how == "snapshot"

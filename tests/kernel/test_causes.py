@@ -10,17 +10,13 @@ from dataclasses import replace
 import pytest
 
 from engine.api import Engine
-from engine.errors import CommandNotFound, Conflict
-from engine.linux.cgroup.group import group_for
+from engine.errors import CommandNotFound, Conflict, NotFound
 from engine.model.container import Container, ContainerSpec, ExecSpec, RestartPolicy
 from engine.model.death import Death
 from engine.model.health import HealthCheck
-from engine.model.limits import Limits
 from engine.store.actor import actor
 from tests.kernel.test_command_line import tuicon
 from tests.kernel.test_lifecycle import IMAGE, until
-
-HUNGRY = "x=a; while true; do x=$x$x; done"
 
 
 def run(engine: Engine, script: str, **more: object) -> Container:
@@ -31,42 +27,6 @@ def run(engine: Engine, script: str, **more: object) -> Container:
 def end_of(engine: Engine, container: Container) -> Death:
     engine.containers.wait(container.id, timeout=60)
     return engine.containers.causes.why(container.id)
-
-
-def test_it_was_killed_for_lack_of_memory_by_its_own_limit(engine: Engine) -> None:
-    container = run(engine, f"echo eating; {HUNGRY}", limits=Limits(memory=24 << 20, memory_swap=24 << 20))
-    found = end_of(engine, container)
-    assert (found.kind, found.exit_code, found.signal) == ("memory", 137, 9)
-    assert found.out_of_memory
-    assert found.out_of_memory.is_own
-    assert found.out_of_memory.kills == 1
-    assert found.out_of_memory.limit == 24 << 20
-    assert "its own memory limit of 24 MiB" in found.sentence
-    assert [entry.text for entry in found.last_lines] == ["eating\n"]
-    assert found.decision == "It has no restart policy, so it stays down."
-
-
-def test_it_was_killed_for_lack_of_memory_by_the_limit_of_a_group_above(engine: Engine) -> None:
-    name = f"{engine._paths.host_name}/narrow"
-    parent = group_for(f"/{name}")
-    parent.create()
-    try:
-        parent.apply({"memory": {"limit": 24 << 20, "swap": 24 << 20}})
-        found = end_of(engine, run(engine, HUNGRY, cgroup_parent=f"/{name}"))
-    finally:
-        parent.remove()
-    assert found.kind == "memory"
-    assert found.out_of_memory
-    assert not found.out_of_memory.is_own
-    assert found.out_of_memory.limit == 24 << 20
-    assert f"the group /{name} was reached" in found.sentence
-
-
-def test_a_child_that_was_killed_for_lack_of_memory_is_named_beside_the_exit_code(engine: Engine) -> None:
-    container = run(engine, f"sh -c '{HUNGRY}'; exit 5", limits=Limits(memory=24 << 20, memory_swap=24 << 20))
-    found = end_of(engine, container)
-    assert (found.kind, found.exit_code) == ("memory", 5)
-    assert "exit code 5 after the kernel killed one of its processes" in found.sentence
 
 
 def test_a_signal_from_elsewhere_is_told_from_one_of_the_engine(engine: Engine) -> None:
@@ -156,6 +116,17 @@ def test_the_restart_policy_has_the_last_word(engine: Engine) -> None:
     running = run(engine, "sleep 1000")
     with pytest.raises(Conflict, match="runs and has not ended yet"):
         engine.containers.causes.why(running.id)
+
+
+def test_a_container_that_was_removed_when_it_ended_is_still_explained(engine: Engine) -> None:
+    container = run(engine, "exit 6", name="brief", auto_remove=True)
+    engine.containers.wait(container.id, timeout=60)
+    until(lambda: not engine.containers.list())
+    for ref in ("brief", container.id[:12]):
+        found = engine.containers.causes.why(ref)
+        assert (found.container_id, found.kind, found.exit_code) == (container.id, "failed", 6)
+    with pytest.raises(NotFound):
+        engine.containers.causes.why("never-was")
 
 
 def test_the_command_line_tells_it_and_obeys_nothing_of_it(engine: Engine) -> None:

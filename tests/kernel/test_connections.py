@@ -160,6 +160,23 @@ def test_published_ports_follow_their_container_from_network_to_network_as_in_do
     assert len(published()) == 2
 
 
+def test_ports_of_a_container_that_is_started_again_are_where_they_were(engine: Engine) -> None:
+    for name in ("front", "back"):
+        engine.networks.create(name)
+    spec = replace(SLEEP, name="web", network="front", ports=(PortMapping(80),), restart=RestartPolicy("always"))
+    first = engine.containers.run(spec)
+    engine.containers.connections.connect("web", Attachment("back"))
+    engine.containers.connections.disconnect("web", "front")
+    port = engine.containers.get("web").ports[0]
+    os.kill(first.pid, signal.SIGKILL)
+    eventually(lambda: engine.containers.get("web").restart_count == 1)
+    again = engine.containers.get("web")
+    assert again.ports == (port,)
+    assert [endpoint.address for endpoint in again.endpoints] == [port.address]
+    eventually(lambda: len(elements(engine)) == 1)
+    assert engine.system.check().found == ()
+
+
 def test_ports_follow_although_whoever_disconnected_was_killed(engine: Engine) -> None:
     server = serve(engine, PortMapping(80), name="web")
     state = engine.root / "run/containers" / server.id / "networking.json"

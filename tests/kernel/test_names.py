@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -170,6 +171,20 @@ def test_answers_that_are_too_long_are_asked_for_over_tcp(engine: Engine) -> Non
         assert counted(engine, container, "failing.outside") == 0
     assert len({looked_up_first(engine, container, "crowd") for _ in range(3)}) == 3  # each gets its share
     engine.system.check(repair=True)
+
+
+def test_a_server_that_is_silent_leaves_the_query_to_the_next(engine: Engine) -> None:
+    engine.networks.create("mesh")
+    silent = UPSTREAM.replace("127.8.", "127.9.")
+    container = engine.containers.run(replace(SLEEP, network="mesh", dns=(silent, UPSTREAM)))
+    with private_resolver(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one, ThreadPoolExecutor(2) as pool:
+        one.bind((silent, 53))
+        with socket.create_server((silent, 53)):  # the kernel takes connections, and nobody reads from them
+            once = "timeout:30 attempts:1"  # the program itself does not ask again
+            found = [
+                pool.submit(counted, engine, container, "outside.example", f"{once} {more}") for more in ("", "use-vc")
+            ]
+            assert [answer.result() for answer in found] == [1, 1]
 
 
 def looked_up_first(engine: Engine, container: Container, name: str) -> str:

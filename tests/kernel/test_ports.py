@@ -135,6 +135,9 @@ def test_a_taken_port_fails_the_start_and_names_who_has_it(engine: Engine) -> No
     )
     with pytest.raises(StartFailed, match=f"0.0.0.0:{taken}/tcp: it is in use by container first"):
         engine.containers.start(second.id)
+    one = PortMapping(80, "tcp", "127.0.0.1", taken, taken)
+    with pytest.raises(StartFailed, match=f"127.0.0.1:{taken}/tcp: it is in use by container first"):
+        engine.containers.run(ContainerSpec(IMAGE, ports=(one,)))
     with socket.create_server(("127.0.0.1", 0)) as foreign:
         number = foreign.getsockname()[1]
         with pytest.raises(StartFailed, match=rf"in use by process {os.getpid()} \("):

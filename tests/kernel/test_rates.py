@@ -122,7 +122,7 @@ def test_rates_on_trial_are_reverted_when_whoever_asked_is_gone(engine: Engine) 
     container = engine.containers.run(limited)
     engine.containers.connections.connect(container.id, Attachment("bridge"))
     ends = [endpoint.host_interface for endpoint in engine.containers.get(container.id).endpoints]
-    argv = [sys.executable, "-m", "tuicon", "--root", str(engine.root), "update", "--trial", "5s", "--net-rate-in", "0",
+    argv = [sys.executable, "-m", "tuicon", "--root", str(engine.root), "update", "--trial", "10s", "--net-rate-in", "0",
         "--net-rate-out", str(4 * RATE), container.id]  # fmt: skip
     process = subprocess.Popen(argv, cwd=Path(__file__).parents[2], stdout=subprocess.DEVNULL)
     eventually(lambda: len(engine.networks.shapers()) == 2 and all("tbf" not in queues(end) for end in ends))

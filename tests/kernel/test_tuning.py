@@ -20,7 +20,7 @@ from engine.model.container import ContainerSpec, ExecSpec, RestartPolicy, Ulimi
 from engine.model.limits import DeviceRate, Limits
 from tests.kernel.test_command_line import tuicon
 from tests.kernel.test_limits import BURN, IMAGE, run, until, uses_cpu
-from tuicon.cli import limits as limit_flags
+from tuicon.model import limit_flags
 
 IS_V2 = layout.detect().version == 2
 SLEEP = ("sleep", "1000")

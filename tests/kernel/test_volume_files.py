@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import tarfile
@@ -142,6 +143,9 @@ def test_files_that_are_in_use_are_not_replaced(engine: Engine) -> None:
     assert (done.returncode, done.stderr) == (1, "tuicon: volume busy is used by container culprit\n")
     use = engine.volumes.uses("busy")[0]
     assert (use.container, use.target, use.read_only, use.is_running) == ("culprit", "/data", False, True)
+    shown = json.loads(tuicon(engine, "volume", "inspect", "busy").stdout)[0]
+    assert shown["UsedBy"] == [{"Container": "culprit", "Destination": "/data", "RW": True, "Running": True}]
+    assert (shown["Snapshots"], shown["UsageData"]) == (["one"], {"Size": -1, "RefCount": 1})
     engine.containers.stop(container.id, timeout=0)
     engine.volumes.import_("busy", io.BytesIO(new))
     assert not engine.volumes.uses("busy")[0].is_running

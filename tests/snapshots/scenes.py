@@ -1,9 +1,11 @@
-"""The scenes behind the snapshot tests and the pictures: `python -m tests.snapshots.scenes DIRECTORY` draws them."""
+"""The scenes behind the snapshot tests and the pictures: `python -m tests.snapshots.scenes DIRECTORY [NAME…]` draws them."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +16,7 @@ from textual.widgets import ContentSwitcher, Input
 
 from engine.model.transfer import Phase
 from engine.model.usage import InterfaceCounters
+from tests.fake_groups import some_events
 from tests.fake_networks import with_networks
 from tests.fake_tuning import with_changes
 from tests.fakes import NOW, FakeBackend, eight, with_images, with_volumes
@@ -25,6 +28,7 @@ from tuicon.model.traffic import Flow, HostLink, Meter, readings_of
 from tuicon.model.transfers import LayerProgress, State, TransferProgress
 from tuicon.screens.browser import LayerBrowser
 from tuicon.screens.detail import Detail
+from tuicon.screens.group_watching import GroupWatching
 from tuicon.screens.tuning import TuningScreen
 from tuicon.widgets.file_table import FileTable
 from tuicon.widgets.log_view import LogView
@@ -75,7 +79,9 @@ class Scene:
     transfers: tuple[TransferProgress, ...] = ()
 
     def app(self) -> SceneConsole:
-        """Return the console of the scene."""
+        """Return the console of the scene; times of day are the same wherever it is drawn."""
+        os.environ["TZ"] = "UTC"
+        time.tzset()
         return SceneConsole(self.backend(), self.theme)
 
     async def play(self, pilot: Pilot[int]) -> None:
@@ -113,8 +119,10 @@ async def _show(pilot: Pilot[int], app: SceneConsole) -> None:
         app.main._history.add(usages)
         flows = meter.flows(readings_of(usages))
     snapshot = Snapshot(
-        NOW + timedelta(seconds=_SECONDS), backend.containers.list(), usages, backend.images.list(),
-        backend.networks.list(), backend.volumes.list(), _HOST, flows=flows, links=_LINKS, uplink="eth0",
+        NOW + timedelta(seconds=_SECONDS), backend.containers.list(), usages if running else {}, backend.images.list(),
+        backend.networks.list(), backend.volumes.list(), _HOST,
+        tuple(some_events(backend.items[0].id, NOW + timedelta(seconds=_SECONDS)) if backend.items else ()),
+        flows=flows, links=_LINKS, uplink="eth0",
     )  # fmt: skip
     app.main.post_message(SnapshotTaken(snapshot))
     while app.main.snapshot is not snapshot:
@@ -151,6 +159,8 @@ async def _read(pilot: Pilot[int]) -> None:
     screen = pilot.app.screen
     while isinstance(screen, TuningScreen) and not screen.is_settled:
         await pilot.pause(0.02)
+    while isinstance(screen, GroupWatching) and not any(use.cpu_percent for use in screen.found.values()):
+        await pilot.pause(0.02)
     while isinstance(screen, LayerBrowser) and not (screen.query_one("#files", FileTable).rows and screen.table.rows):
         await pilot.pause(0.02)
 
@@ -167,6 +177,12 @@ def _stop_clock(pane: TuningScreen) -> None:
 
 def _tuned() -> FakeBackend:
     return with_changes(eight())
+
+
+def _without_pressure() -> FakeBackend:
+    backend = eight()
+    backend.groups.measures_groups = False
+    return backend
 
 
 INSIDE = ("2", "enter")
@@ -205,6 +221,7 @@ SCENES = (
     Scene("retune-80", (80, 24), keys=("t",), backend=_tuned),
     Scene("retune-160", (160, 50), keys=("t", "j", "j", "j", "j", "j", "w"), backend=_tuned),
     Scene("retune-trial-80", (80, 24), keys=("t", "t", "h", "h"), backend=_tuned),
+    Scene("retune-many-80", (80, 24), keys=("space", "space", "t", *"cpus -50%, memory -20%", "enter")),
     Scene("help-120", (120, 44), keys=("question_mark",)),
     Scene("remove-80", (80, 24), keys=("d",)),
     Scene("scan-120", (120, 30), keys=("2", "v")),
@@ -241,6 +258,14 @@ SCENES = (
         "reached-160", (160, 50), keys=("3", "j", "j", "j", "r", *"worker:81", "enter", "escape"), backend=with_networks
     ),
     Scene("network-80", (80, 24), keys=("3", "n", *"shop", "tab", *"vxlan", "enter"), backend=with_networks),
+    Scene("pressure-160", (160, 50), keys=("P", "j")),
+    Scene("pressure-80", (80, 24), keys=("P",)),
+    Scene("pressure-v1-120", (120, 36), keys=("P",), backend=_without_pressure),
+    Scene("cgroups-160", (160, 50), keys=("c", *"jjj")),
+    Scene("cgroups-80", (80, 24), keys=("c", *"jj")),
+    Scene("why-80", (80, 24), keys=("w",)),
+    Scene("marks-160", (160, 50), keys=("enter", *("comma",) * 4), tab="graphs"),
+    Scene("marks-80", (80, 24), keys=("enter", *("comma",) * 4), tab="graphs"),
     Scene("light-120", (120, 40), theme="tuicon-light", tab="graphs"),
 )
 
@@ -256,7 +281,7 @@ def main() -> None:
     """Draw all scenes."""
     directory = Path(sys.argv[1])
     directory.mkdir(parents=True, exist_ok=True)
-    for scene in SCENES:
+    for scene in (scene for scene in SCENES if not sys.argv[2:] or scene.name in sys.argv[2:]):
         asyncio.run(_draw(scene, directory))
         print(directory / f"{scene.name}.svg")
 

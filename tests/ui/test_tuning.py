@@ -2,14 +2,19 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from pathlib import Path
 
+import pytest
+from textual import events
 from textual.pilot import Pilot
-from textual.widgets import Static
+from textual.widgets import Input, Static
 
 from engine.errors import Conflict, InvalidArgument
 from engine.model.limits import Limits
 from tests.fakes import FakeBackend, eight
 from tests.ui.test_console import Body, main_of, table, until, with_console
+from tuicon.dialogs.ask import Choose, Prompt
+from tuicon.dialogs.previews import Previews
 from tuicon.screens.tuning import TuningScreen
 from tuicon.widgets.knob import Knob
 from tuicon.widgets.limit_graph import LimitGraph
@@ -108,7 +113,7 @@ async def test_every_knob_takes_what_is_typed() -> None:
     async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
         typed = {
             "cpus": "10%", "shares": "2048", "burst": "20ms", "cpuset": "0-1,3", "high": "200m", "low": "64m",
-            "swap": "-1", "swappiness": "0", "read": "50m", "write-ops": "900", "io-weight": "300", "pids": "99", "net_rate_in": "10m",
+            "swap": "-1", "swappiness": "0", "read": "50m", "write-ops": "900", "io-weight": "300", "pids": "99", "net-in": "10m",
         }  # fmt: skip
         cpus = main_of(pilot).snapshot.host.cpus
         for name, text in typed.items():
@@ -125,6 +130,16 @@ async def test_every_knob_takes_what_is_typed() -> None:
         assert found.device_write_iops[0].rate == 900
 
     await tuned(body, size=(100, 30))
+
+
+async def test_keys_that_come_at_once_go_to_the_limit_they_are_meant_for() -> None:
+    async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
+        for key in ("j", "j", "j", "j", "j", "6", "4", "m", "enter"):
+            pilot.app.post_message(events.Key(key, key if len(key) == 1 else None))
+        await until(pilot, lambda: limits(backend).memory == 64 << 20)
+        assert limits(backend).cpus == 0.5
+
+    await tuned(body)
 
 
 async def test_what_is_off_the_scale_is_said_beside_the_knob_and_not_asked_for() -> None:
@@ -292,3 +307,75 @@ async def test_the_pane_closes_when_the_container_ends() -> None:
         assert table(pilot).cursor_key
 
     await tuned(body)
+
+
+async def test_marked_containers_are_changed_relative_to_each_in_one_step() -> None:
+    async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
+        backend.containers._change("database", limits=Limits(cpus=2.0))
+        await until(pilot, lambda: main_of(pilot).snapshot.containers[1].limits.cpus == 2.0)
+        await pilot.press("space", "space", "t")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Prompt))
+        await pilot.press(*"cpus +500%")
+        await until(
+            pilot, lambda: "gateway, database" in str(pilot.app.screen.query_one("#prompt-check", Static).render())
+        )
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Previews))
+        await pilot.press("n")
+        assert backend.asked("update") == []
+        await pilot.press("t")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Prompt))
+        await pilot.press(*"cpus -50%, memory +10%", "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Previews))
+        await pilot.press("y")
+        await until(pilot, lambda: limits(backend, "database") == Limits(cpus=1.0))
+        assert limits(backend) == Limits(cpus=0.25, memory=round(1.1 * (256 << 20)))
+        await until(pilot, lambda: len(main_of(pilot)._retuned) == 2)
+        await pilot.press("u")
+        await until(pilot, lambda: limits(backend, "database").cpus == 2.0)
+
+    await with_console(eight(), body)
+
+
+async def test_a_profile_is_chosen_shown_and_put_on_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    directory = tmp_path / "tuicon/profiles"
+    directory.mkdir(parents=True)
+    directory.joinpath("night.toml").write_text(
+        '[containers."*e*"]\ncpus = 0.1\n[containers.gateway]\nmemory = "64m"\n'
+    )
+    directory.joinpath("too-much.toml").write_text("[containers.gateway]\ncpus = 9\n")
+
+    async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
+        await pilot.press("f")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Choose))
+        await pilot.press("j", "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Previews))
+        await pilot.press("y")
+        assert isinstance(pilot.app.screen, Previews)
+        assert not pilot.app.screen.is_possible
+        await pilot.press("n", "f")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Choose))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Previews))
+        await pilot.press("t")
+        await until(pilot, lambda: limits(backend, "cache").cpus == 0.1)
+        await until(pilot, lambda: limits(backend).memory == 64 << 20)
+        assert {trial.seconds_left for trial in backend.containers.tuning.trials.values()} == {60.0}
+
+    await with_console(eight(), body)
+
+
+async def test_a_profile_that_is_none_is_refused_with_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+
+    async def body(pilot: Pilot[int], _backend: FakeBackend) -> None:
+        await pilot.press("f")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Prompt))
+        pilot.app.screen.query_one(Input).value = str(tmp_path / "none.toml")
+        await pilot.press("enter")
+        await until(pilot, lambda: any("cannot read" in toast.message for toast in pilot.app._notifications))
+
+    await with_console(eight(), body)

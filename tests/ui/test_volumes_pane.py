@@ -102,7 +102,7 @@ async def test_a_removal_asks_and_says_who_uses_the_volume() -> None:
         question = await dialog(pilot, Confirm)
         text = " ".join(str(line) for line in question._consequences)
         assert "gateway uses it at /var/lib/data" in text
-        assert "its 1 snapshot" in text
+        assert "with its 1 snapshot gateway" in text
         await pilot.press("n")
         assert backend.asked("volume_remove") == []
         backend.failures["volume_remove"] = Conflict("volume data is used by container gateway")
@@ -144,6 +144,8 @@ async def test_volumes_are_made_cloned_kept_restored_and_archived(tmp_path: Path
         await answer("n", "fresh", "volume_create")
         await answer("c", "second", "volume_clone")
         await answer("t", "now", "volume_snapshot")
+        await answer("u", "20g", "volume_resize")
+        await until(pilot, lambda: "data may hold 20.0GiB" in said(pilot))
         await answer("s", str(tmp_path / "data.tar"), "volume_export")
         await answer("L", str(tmp_path / "data.tar"), "")
         await dialog(pilot, Choose)
@@ -159,9 +161,36 @@ async def test_volumes_are_made_cloned_kept_restored_and_archived(tmp_path: Path
         await until(pilot, lambda: backend.asked("volume_restore"))
         archive = str(tmp_path / "data.tar")
         wanted = [
-            ("volume_create", "fresh"), ("volume_clone", "data", "second"), ("volume_snapshot", "data", "now"),
+            ("volume_create", "fresh"), ("volume_clone", "data", "second"), ("volume_snapshot", "data", "now"), ("volume_resize", "data", 20 << 30),
             ("volume_export", "data", archive), ("volume_import", "data", archive, True), ("volume_restore", "data", "now"),
         ]  # fmt: skip
         assert [call for call in backend.calls if call in wanted] == wanted
+
+    await in_volumes(body)
+
+
+async def test_a_sync_shows_what_it_would_change_before_it_does() -> None:
+    async def body(pilot: P, backend: FakeBackend) -> None:
+        async def ask(*keys: str) -> None:
+            await until(pilot, lambda: isinstance(pilot.app.screen, MainScreen))
+            await pilot.press("P")
+            (await dialog(pilot, Prompt)).query_one(Input).value = "there:copy"
+            await pilot.press("enter")
+            await dialog(pilot, Choose)
+            await pilot.press(*keys)
+
+        await ask("down", "down", "enter")
+        shown = (await dialog(pilot, Document)).query_one(DocumentView)
+        await until(pilot, lambda: "A /new" in shown.visible_text())
+        assert "\\x1b[31mred" in shown.visible_text()
+        await pilot.press("escape")
+        await ask("enter")
+        await until(pilot, lambda: len(backend.asked("volume_sync")) == 2)
+        wanted = [
+            ("volume_sync", "data", "there:copy", True, True),
+            ("volume_sync", "data", "there:copy", False, False),
+        ]
+        assert backend.asked("volume_sync") == wanted
+        await until(pilot, lambda: "2 sent (4.00KiB), 1 changed, 0 removed" in said(pilot))
 
     await in_volumes(body)

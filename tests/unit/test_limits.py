@@ -10,8 +10,8 @@ from engine.errors import InvalidArgument
 from engine.linux.cgroup.plan import plan
 from engine.model.limits import DeviceRate, HugepageLimit, Limits
 from engine.oci.resources import resources, validate
-from tuicon.cli import limits as flags
 from tuicon.cli.failure import Usage
+from tuicon.model import limit_flags as flags
 
 CPUS = os.cpu_count() or 1
 PAGES = (HugepageLimit("2MB", 64 << 20),)

@@ -9,7 +9,7 @@ from engine.containers.capacity import shortage
 from engine.model.limits import DeviceRate, Limits
 from tuicon.cli.failure import Usage
 from tuicon.cli.metrics import parse_listen
-from tuicon.cli.profiles import matched, parse
+from tuicon.model.profiles import matched, parse
 
 EXAMPLE = Path(__file__).parents[2] / "docs/profiles/game-host.toml"
 CPUS = os.cpu_count() or 1

@@ -13,11 +13,10 @@ from textual.theme import Theme
 from engine.model.limits import Limits
 from tests.fakes import a_container, eight
 from tuicon import config, themes
-from tuicon.cli import limits as limit_flags
 from tuicon.cli import output, parser
 from tuicon.cli.failure import Usage
 from tuicon.commands.registry import COMMANDS
-from tuicon.model import rows, tuning, units
+from tuicon.model import limit_flags, rows, tuning, units
 from tuicon.model.history import History
 from tuicon.model.snapshot import Snapshot
 from tuicon.terminal import parse_detach_keys

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 from engine.model import rules
 from engine.model.rules import Action, Memory, Observation, Rule
 from tuicon.cli.failure import Usage, complain
-from tuicon.cli.profiles import load
+from tuicon.model.profiles import load
 from tuicon.model.units import parse_duration, parse_size
 
 if TYPE_CHECKING:
     from engine.api import Engine
+    from tuicon.backend import Stalls
 
 _WHEN = re.compile(r"\s*([a-z-]+)\s*([<>])\s*(\S+)\s*")
 _KEYS = {"name", "container", "watch", "when", "for", "limit", "device", "step", "at-most", "at-least", "cool-down"}
@@ -36,13 +37,35 @@ def autotune(engine: Engine, arguments: argparse.Namespace) -> int:
     )
     memory = Memory()
     sampler = engine.containers.sampler()
+    stalls = _stalls(engine, found)
     try:
         while True:
             for action in rules.decide(found, _seen(engine, sampler.sample()), memory, time.monotonic()):
                 _say(action, "" if arguments.dry_run else _do(engine, action))
-            time.sleep(interval)
+            if stalls is None:
+                time.sleep(interval)
+            else:
+                stalls.wait(interval)
     finally:
         sampler.close()
+        if stalls is not None:
+            stalls.close()
+
+
+def _stalls(engine: Engine, found: tuple[Rule, ...]) -> Stalls | None:
+    """Return what wakes us when a rule's pressure is passed, so that it is not seen an interval later; None without any."""
+    from engine.errors import EngineError
+
+    thresholds: dict[str, float] = {}
+    for rule in (rule for rule in found if rule.is_above and rule.measure.endswith("-pressure")):
+        resource = rule.measure.removesuffix("-pressure")
+        thresholds[resource] = min(rule.threshold, thresholds.get(resource, 100.0))
+    if not thresholds:
+        return None
+    try:
+        return engine.groups.stalls(thresholds, {rule.watch for rule in found})
+    except EngineError:  # this kernel does not measure pressure
+        return None
 
 
 def _program() -> str:

@@ -341,9 +341,9 @@ def top(engine: Engine, arguments: argparse.Namespace) -> int:
 
 def update(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon update."""
-    from tuicon.cli import limits as limit_flags
     from tuicon.cli import tuning
     from tuicon.cli.spec import parse_restart
+    from tuicon.model import limit_flags
 
     if tuning.is_asked(arguments):
         return tuning.update(engine, arguments)

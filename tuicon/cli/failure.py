@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import sys
 
+from tuicon.model.failure import Usage
+
+__all__ = ["Exit", "Usage", "complain"]
+
 
 class Exit(Exception):
     """Ends the program with an exit code; what had to be said is said."""
@@ -11,10 +15,6 @@ class Exit(Exception):
     def __init__(self, code: int) -> None:
         super().__init__(code)
         self.code = code
-
-
-class Usage(Exception):
-    """The command line is wrong; str() is one sentence."""
 
 
 def complain(text: str, hint: str = "") -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _CONTAINERS = ("run create start stop restart kill pause unpause rename wait rm attach logs top update").split()
 _INSIDE = ("layers tree diff waste advice cat extract shared").split()
-_VOLUMES = ("ls rm prune export files cat cp clone snapshot sync serve").split()
+_VOLUMES = ("ls rm prune export files cat cp clone snapshot sync serve update").split()
 _COPYING = ("cp", "diff", "commit", "export")
 _REGISTRIES = ("pull push login logout search").split()
 _FUNCTIONS = {
@@ -58,8 +58,7 @@ def run(engine: Engine, arguments: argparse.Namespace) -> int:
     if os.geteuid() != 0 and verb not in _ANYBODY:
         complain("containers need root: namespaces, mounts and cgroups", "try: sudo tuicon " + " ".join(sys.argv[1:]))
         return _code_of(verb)
-    if verb in _STARTING:
-        engine.warm()  # while the modules are loaded
+    _prepare(engine, arguments)
     try:
         module, function = _FUNCTIONS[verb]
         code: int = getattr(import_module(f"tuicon.cli.{module}"), function)(engine, arguments)
@@ -76,6 +75,26 @@ def run(engine: Engine, arguments: argparse.Namespace) -> int:
             raise
         return _explain(verb, error)
     return code
+
+
+def _prepare(engine: Engine, arguments: argparse.Namespace) -> None:
+    if getattr(arguments, "kernel_memory", None) is not None:
+        complain("warning: --kernel-memory has no effect: the kernel no longer has such a limit")
+    if arguments.verb in _STARTING:
+        engine.warm()  # while the modules are loaded
+    if arguments.verb != "exec":
+        _load_msgspec()
+
+
+def _load_msgspec() -> None:
+    """Load msgspec, which would load typing_extensions where that is installed, though typing has all it takes from there."""
+    if "typing_extensions" in sys.modules:
+        return
+    sys.modules["typing_extensions"] = None  # type: ignore[assignment] # it cannot be imported
+    try:
+        import msgspec  # noqa: F401
+    finally:
+        del sys.modules["typing_extensions"]
 
 
 def _explain(verb: str, error: Exception) -> int:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     Add = Callable[[argparse.ArgumentParser], None]
 
-copying, inside_flags, limits, network_flags = map(Later, ("copying", "inside_flags", "limits", "network_flags"))
+copying, inside_flags, network_flags = map(Later, ("copying", "inside_flags", "network_flags"))
+limit_flags = Later("limit_flags", "tuicon.model")
 pressure_flags, registry_flags, scan_flags, spec, tuning_flags, volume_flags = map(
     Later, ("pressure_flags", "registry_flags", "scan_flags", "spec", "tuning_flags", "volume_flags")
 )
@@ -198,7 +199,7 @@ def _stats(parser: argparse.ArgumentParser) -> None:
 
 def _update(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--restart", metavar="POLICY", help="no, on-failure[:N], always or unless-stopped")
-    limits.add_flags(parser)
+    limit_flags.add_flags(parser)
     tuning_flags.update(parser)
     _containers(parser)
 
@@ -383,6 +384,7 @@ _GROUPS: dict[str, tuple[str, dict[str, tuple[str, Add]]]] = {
         "import": ("put the files of a tar archive into a volume", volume_flags.import_),
         "files": ("list files of a volume", volume_flags.files), "cat": ("print a file of a volume", volume_flags.cat),
         "cp": ("copy files into or out of a volume", volume_flags.cp), "clone": ("make a volume with the files of another", volume_flags.clone),
+        "update": ("change how much volumes may hold, while containers use them", volume_flags.update),
         "sync": ("bring a volume's files up to those of another, on another host too", volume_flags.sync),
         "serve": ("be the other end of a sync, on stdin and stdout", volume_flags.serve),
         "snapshot": ("keep a volume's files as they are, list what is kept, bring it back", volume_flags.snapshot),

@@ -8,9 +8,10 @@ from engine.model.container import ContainerSpec, LogOptions, Mount, RestartPoli
 from engine.model.health import HealthCheck
 from engine.model.network import Attachment
 from engine.model.value import replace
-from tuicon.cli import isolation, limits, network_flags
+from tuicon.cli import isolation, network_flags
 from tuicon.cli.failure import Usage, complain
 from tuicon.cli.words import add_flag, add_list, environment, labels, pairs, path
+from tuicon.model import limit_flags
 from tuicon.model.units import parse_duration, parse_size
 
 _LOG_OPTIONS = {
@@ -51,7 +52,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     _add_file_flags(parser)
     _add_health_flags(parser)
     isolation.add_flags(parser)
-    limits.add_flags(parser)
+    limit_flags.add_flags(parser)
     parser.add_argument("--help", action="help", help="show this text")
 
 
@@ -103,7 +104,7 @@ def spec_of(arguments: argparse.Namespace) -> ContainerSpec:
         annotations=pairs(arguments.annotation), network=networks[0].network, attachments=() if is_plain else networks, dns=tuple(arguments.dns),
         dns_search=tuple(arguments.dns_search), dns_options=tuple(arguments.dns_option), extra_hosts=tuple(arguments.add_host), mounts=_mounts(arguments),
         volumes_from=tuple(arguments.volumes_from),
-        limits=limits.of_arguments(arguments), shm_size=parse_size(arguments.shm_size),
+        limits=limit_flags.of_arguments(arguments), shm_size=parse_size(arguments.shm_size),
         stop_signal=arguments.stop_signal, stop_timeout=arguments.stop_timeout, auto_remove=arguments.rm,
         log=_log_options(arguments), init=arguments.init, runtime=arguments.runtime,
         restart=parse_restart(arguments.restart), health=_health(arguments),

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from engine.model.limits import Effective, Limits, Preview
 from engine.model.value import names
-from tuicon.cli import limits as limit_flags
 from tuicon.cli import output
 from tuicon.cli.failure import Exit, Usage, complain
 from tuicon.cli.isolation import parse_ulimit
-from tuicon.model import units
+from tuicon.model import limit_flags, units
 from tuicon.model.changes import effect_sentence
 
 if TYPE_CHECKING:

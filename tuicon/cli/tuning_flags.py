@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tuicon.cli.limits import parse_bytes
 from tuicon.cli.words import add_flag, add_list
+from tuicon.model.limit_flags import parse_bytes
 from tuicon.model.units import parse_duration
 
 

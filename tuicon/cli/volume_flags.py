@@ -79,6 +79,12 @@ def clone(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="NEW")
 
 
+def update(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of volume update."""
+    parser.add_argument("--size", required=True, metavar="SIZE", help="what it may hold, such as 10G; 0 for no limit")
+    parser.add_argument("names", nargs="+", metavar="VOLUME")
+
+
 def snapshot(parser: argparse.ArgumentParser) -> None:
     """Add the flags of volume snapshot."""
     add_flag(parser, "--json", help="print JSON")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import NotSupported
-from engine.model.volume import Wishes
+from engine.model.volume import Way, Wishes
 from tuicon.cli import listing, output
 from tuicon.cli.containers import confirm, each
 from tuicon.cli.copying import place_of, tell
@@ -20,6 +20,7 @@ from tuicon.cli.failure import Usage, complain
 from tuicon.cli.inside import print_file
 from tuicon.model import units
 from tuicon.model.text import printable
+from tuicon.model.volumes import changed_text
 
 if TYPE_CHECKING:
     from engine.api import Engine
@@ -125,10 +126,9 @@ def files(engine: Engine, arguments: argparse.Namespace) -> int:
         size = units.size(entry.size)
         if entry.kind == "d":
             size = units.size(engine.volumes.measure(arguments.volume, entry.path).size) if arguments.size else "-"
-        changed = datetime.fromtimestamp(entry.mtime, UTC).strftime("%Y-%m-%d %H:%M")
         mode = entry.kind + stat.filemode(entry.mode)[1:]
         name = entry.path.rpartition("/")[2] + (f" -> {entry.link}" if entry.link else "")
-        rows.append((mode, f"{entry.uid}:{entry.gid}", size, changed, printable(name)))
+        rows.append((mode, f"{entry.uid}:{entry.gid}", size, changed_text(entry), printable(name)))
     output.table(("MODE", "OWNER", "SIZE", "CHANGED (UTC)", "NAME"), rows)
     return 0
 
@@ -204,11 +204,19 @@ def _say_how(how: str) -> None:
         print(_HOWS[how], file=sys.stderr)
 
 
+def update(engine: Engine, arguments: argparse.Namespace) -> int:
+    """Tuicon volume update."""
+    size = units.parse_size(arguments.size)
+    if size < 0:
+        raise Usage(f"invalid size: {arguments.size!r}")
+    return each(arguments.names, lambda name: engine.volumes.resize(name, size))
+
+
 def sync(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon volume sync."""
-    from engine.api import remote_way
-
-    way = remote_way(shlex.split(arguments.rsh), shlex.split(arguments.remote_tuicon))
+    way = Way(tuple(shlex.split(arguments.rsh)), tuple(shlex.split(arguments.remote_tuicon)))
+    if not (way.shell and way.program):
+        raise Usage("volume sync: --rsh and --remote-tuicon must name programs")
     done = engine.volumes.sync(arguments.source, arguments.target, _wishes(arguments), way)
     for warning in done.warnings:
         complain(printable(warning))

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Later:
     """A module of flags that is loaded when the first of its functions adds its flags to a parser."""
 
-    def __init__(self, module: str) -> None:
-        self._module = f"tuicon.cli.{module}"
+    def __init__(self, module: str, package: str = "tuicon.cli") -> None:
+        self._module = f"{package}.{module}"
 
     def __getattr__(self, name: str) -> Callable[[argparse.ArgumentParser], None]:
         """Return what adds the flags."""

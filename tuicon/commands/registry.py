@@ -254,6 +254,16 @@ COMMANDS: tuple[Command, ...] = (
         in_footer=True,
     ),
     Command("volume_import", "import…", "Put the files of an archive into the volume.", "L", DISRUPTIVE, VOLUMES, _row),
+    Command("volume_resize", "size…", "Change how much the volume may hold, at once.", "u", DISRUPTIVE, VOLUMES, _row),
+    Command(
+        "volume_sync",
+        "sync…",
+        "Bring another volume up to this one, on another host too.",
+        "P",
+        DISRUPTIVE,
+        VOLUMES,
+        _row,
+    ),
     Command(
         "volume_prune",
         "prune",
@@ -341,6 +351,15 @@ COMMANDS: tuple[Command, ...] = (
         _EVERYWHERE,
     ),
     Command("transfers", "transfers", "Show what is being pulled, pushed, saved and loaded.", "b", SAFE, _EVERYWHERE),
+    Command(
+        "profile",
+        "profile…",
+        "Give containers the limits of a profile; shows first what changes.",
+        "f",
+        DISRUPTIVE,
+        CONTAINERS,
+        anywhere=True,
+    ),
     Command("undo", "undo retune", "Take back the last change of limits.", "u", SAFE, CONTAINERS),
     Command("inspect", "inspect", "Show all that is known of what is selected.", "i", SAFE, _EVERYWHERE, _row),
     Command(
@@ -348,6 +367,11 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command("copy", "copy id", "Copy the id to the clipboard, also over SSH.", "y", SAFE, _EVERYWHERE, _row),
     Command("actions", "actions…", "Choose what to do with what is selected.", "x", SAFE, _EVERYWHERE, _row),
+    Command("why", "why?", "Say why the container ended.", "w", SAFE, CONTAINERS, _any),
+    Command(
+        "pressure", "pressure", "Show who waits for what, and who is in the way.", "P", SAFE, CONTAINERS, anywhere=True
+    ),
+    Command("groups", "cgroups", "Show the control groups of the whole host.", "c", SAFE, CONTAINERS, anywhere=True),
     Command("filter", "find", "Show only rows that fit; in a log, search.", "slash", SAFE, _EVERYWHERE, in_footer=True),
     Command("sort", "sort", "Sort the list by its next column.", "o", SAFE),
     Command("all", "running only", "Show running containers only, or all.", "A", SAFE, CONTAINERS),
@@ -364,7 +388,7 @@ MOVES = (
     ("j k ↑ ↓", "move"), ("g G", "first, last"), ("ctrl-d ctrl-u", "half a page"), ("1 2 3 4", "containers, images, networks, volumes"),
     ("tab shift-tab", "next, previous pane"), ("[ ]", "previous, next tab of the detail"), ("enter", "into the detail, the image or the volume; from a network to the container"),
     ("esc", "back: filter, marks, detail"), ("space", "mark"), ("n N", "next, previous match in a log"), ("w", "wrap long lines"),
-    ("T", "time stamps in a log"),
+    ("T", "time stamps in a log"), (", .", "earlier, later mark below a graph; enter: the log then, w: why it ended"),
 )  # fmt: skip
 """Keys that are not commands, for the help."""
 

@@ -36,16 +36,23 @@ class MadeChange(Value, frozen=True):
 
 
 def changes_of(events: Iterable[Event], container_id: str) -> tuple[MadeChange, ...]:
-    """Return the changes of a container's limits among events, oldest first."""
-    return tuple(
-        MadeChange(
-            event.time, event.attributes["how"], printable(event.attributes.get("by", "")),
-            printable(event.attributes.get("why", "")),
-            tuple(_moved(name, text) for name, text in event.attributes.items() if name in _FIELDS),
-        )
-        for event in events
-        if event.id == container_id and event.action == "update" and "how" in event.attributes
-    )  # fmt: skip
+    """Return the changes of a container's limits among events, oldest first; the moves of one trial are one change."""
+    found: list[tuple[Event, dict[str, tuple[str, str]]]] = []
+    for event in events:
+        if event.id != container_id or event.action != "update" or "how" not in event.attributes:
+            continue
+        moved = {name: _pair(text) for name, text in event.attributes.items() if name in _FIELDS}
+        if found and event.attributes["how"] == "trial" == found[-1][0].attributes["how"]:
+            earlier = found.pop()[1]
+            moved = earlier | {name: (earlier.get(name, (old, new))[0], new) for name, (old, new) in moved.items()}
+        found.append((event, moved))
+    return tuple(_made(event, moved) for event, moved in found)
+
+
+def _made(event: Event, moved: dict[str, tuple[str, str]]) -> MadeChange:
+    texts = event.attributes
+    what = tuple(f"{_name(name)} {_value(name, old)} → {_value(name, new)}" for name, (old, new) in moved.items())
+    return MadeChange(event.time, texts["how"], printable(texts.get("by", "")), printable(texts.get("why", "")), what)
 
 
 def difference(before: Limits, after: Limits) -> str:
@@ -71,9 +78,9 @@ def effect_sentence(effect: Effect) -> str:
     return f"{', '.join(parts)} over {effect.seconds:.0f} s"
 
 
-def _moved(name: str, text: str) -> str:
+def _pair(text: str) -> tuple[str, str]:
     old, _, new = text.partition(" -> ")
-    return f"{_name(name)} {_value(name, old)} → {_value(name, new)}"
+    return old, new
 
 
 def _name(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from engine.model.groups import GroupDetail, GroupLimits, GroupReading, HostGroup, cpu_shares, effective
+from engine.model.groups import GroupDetail, GroupLimits, GroupReading, HostGroup, cpu_shares, effective, tighter
 from engine.model.value import Value
 from tuicon.model import units
 from tuicon.model.rows import Cell, Column, Row
@@ -14,7 +14,7 @@ _BAR = 8
 _GLYPHS = {"root": "◆", "slice": "▤", "service": "⚙", "scope": "○", "pod": "▣", "container": "●", "group": "·"}
 _COLUMNS = (
     Column("name", "GROUP", None), Column("owner", "OWNER", 10), Column("cpu", "CPU %", 7, "right"),
-    Column("cpu_bar", "OF LIMIT", 14), Column("memory", "MEMORY", 6, "right"), Column("memory_bar", "OF LIMIT", 14),
+    Column("cpu_bar", "OF LIMIT", 16), Column("memory", "MEMORY", 6, "right"), Column("memory_bar", "OF LIMIT", 14),
     Column("io", "I/O", 8, "right"), Column("tasks", "TASKS", 6, "right"), Column("weight", "WEIGHT", 6, "right"),
     Column("cpu_share", "CPU SHARE", 14), Column("pressure", "PRESSURE", 10, "right"),
 )  # fmt: skip
@@ -110,6 +110,7 @@ def tree_rows(
     below = _ordered(found, shares, sort_by)
     kept = _kept(groups, pattern, hides_idle=hides_idle)
     rows: list[Row] = []
+    held: dict[str, GroupLimits] = {}
     waiting = [(path, 0) for path in reversed(below.get("", []))]
     while waiting:
         path, depth = waiting.pop()
@@ -118,7 +119,8 @@ def tree_rows(
         children = [child for child in below.get(path, []) if child in kept]
         is_folded = path in folded and not pattern
         mark = ("▸" if is_folded else "▾") if children else " "
-        cells = _Cells(found[path], shares[path], effective(groups, path), cpus)
+        held[path] = tighter(groups[path].limits, held.get(groups[path].parent, GroupLimits()))
+        cells = _Cells(found[path], shares[path], held[path], cpus)
         rows.append(Row(path, tuple(cells.cell(column.id, depth, mark) for column in columns)))
         if not is_folded:
             waiting += [(child, depth + 1) for child in reversed(children)]

@@ -138,10 +138,12 @@ class _View:
             return Cause("cpu", "limit", path, self._groups[path].name, 1.0, text)
         if level < _NOTABLE and use.cpu_percent < 1:
             return None
-        host = self._found[ROOT].cpu_percent if ROOT in self._found else 0.0
+        counted = sum(one.cpu_percent for one in self._consumers.values())
+        # The host's own count goes by ticks, of which some are lost where the host is a busy virtual machine.
+        host = max(counted, self._found[ROOT].cpu_percent if ROOT in self._found else 0.0)
         full = 100.0 * self._host.cpus
         others = self._others(use)
-        outside = max(0.0, host - sum(one.cpu_percent for one in self._consumers.values()))
+        outside = host - counted
         total = sum(one.cpu_percent for one in others) + outside
         if host < _BUSY * full or total <= 0:
             return None if level < _NOTABLE else Cause(
@@ -284,22 +286,30 @@ def averages(found: Pressure) -> str:
 
 
 def facts(one: Sufferer) -> tuple[tuple[str, str], ...]:
-    """Return what is said of the container under the cursor: all its pressures, and why."""
+    """Return what is said of the container under the cursor: why it waits, and all its pressures."""
     lines = []
-    for name in RESOURCES:
-        found: Pressure | None = getattr(one.use.group, f"{name}_pressure")
-        if found is not None:
-            now = f"now {getattr(one.use, f'{name}_pressure'):3.0f}/{getattr(one.use, f'{name}_full'):.0f}%"
-            lines.append((name, f"{now:<12} 10s 60s 300s: {averages(found)}"))
-    if not lines:
-        use = one.use
-        lines.append(
-            (
-                "use",
-                f"CPU {use.cpu_percent:.1f}%, held back {use.throttled:.0f}%, memory {units.size(use.group.memory_bytes)}, I/O {units.rate(use.io_rate)}",
-            )
-        )
     for cause in one.causes:
         part = f" ({100 * cause.part:.0f}% of what all others use)" if cause.kind == "neighbour" else ""
         lines.append((f"why {cause.resource}", f"{cause.sentence}{part}"))
+    use = one.use
+    if use.group.cpu_pressure is None:
+        held, memory = f"held back {use.throttled:.0f}%", units.size(use.group.memory_bytes)
+        lines.append(("use", f"CPU {use.cpu_percent:.1f}%, {held}, memory {memory}, I/O {units.rate(use.io_rate)}"))
+    for name in RESOURCES:
+        found: Pressure | None = getattr(use.group, f"{name}_pressure")
+        if found is not None:
+            lines.append(
+                (
+                    name,
+                    _numbers("some", found, getattr(use, f"{name}_pressure"))
+                    + "   "
+                    + _numbers("full", found, getattr(use, f"{name}_full")),
+                )
+            )
     return tuple(lines)
+
+
+def _numbers(part: str, found: Pressure, now: float) -> str:
+    """Return "some now 12%, avg 10 8 5", of 10, 60 and 300 seconds."""
+    averages = " ".join(f"{getattr(found, f'{part}_avg{seconds}'):2.0f}" for seconds in (10, 60, 300))
+    return f"{part} now {now:3.0f}%, avg {averages}"

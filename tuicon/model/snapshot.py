@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from engine.model.container import Container
+from engine.model.event import Event
 from engine.model.image import Image
 from engine.model.network import Network
 from engine.model.usage import Usage
@@ -38,6 +39,7 @@ class Snapshot(Value, frozen=True):
         usages: By container id, of those that run.
         flows: By container id and the name of its interface.
         links: The host's interfaces by name; uplink is the name of the one with the default route, empty for none.
+        events: What happened in the last minutes, oldest first.
         error: Why it could not be taken, one sentence; then the rest is that of the last good one.
     """
 
@@ -48,6 +50,7 @@ class Snapshot(Value, frozen=True):
     networks: tuple[Network, ...] = ()
     volumes: tuple[Volume, ...] = ()
     host: HostTotals = field(default_factory=HostTotals)
+    events: tuple[Event, ...] = ()
     error: str = ""
     flows: dict[tuple[str, str], Flow] = field(default_factory=dict)
     links: dict[str, HostLink] = field(default_factory=dict)

@@ -29,7 +29,7 @@ class Tunable(Record, frozen=True):
         id: Its name in the pane.
         group: What it limits: "CPU", "Memory", "I/O", "Tasks" or "Network".
         label: What it is there: "max", "weight", …
-        unit: "cores", "B", "B/s", "ops/s", "tasks", "shares", "weight", "us", "percent", "switch" or "list".
+        unit: "cores", "B", "B/s", "ops/s", "tasks", "shares", "weight", "us", "percent", "loss", "switch" or "list".
         low, high: The ends of the scale.
         is_log: Whether equal steps multiply instead of add.
         history: The quantity of the history that its graph shows.
@@ -81,10 +81,9 @@ def tunables(cpus: int, memory_total: int, disks: Iterable[str], knobs: Iterable
     reasons = {knob.name: knob.why_not for knob in knobs}
     found = [*_of_cpu(float(cpus)), *_of_memory(float(max(memory_total, 64 << 20))), *_of_disks(tuple(disks))]
     found.append(Tunable("pids", "Tasks", "max", "tasks", 1, 4096, True, "pids", "pids", "warning"))
-    for way, history in (("in", "rx"), ("out", "tx")):
-        field = f"net_rate_{way}"
-        found.append(Tunable(field, "Network", way, "B/s", 8 << 10, 2 << 30, True, history, field, "warning"))
-    return tuple(replace(one, why_not=reasons.get(one.field, "")) for one in found)
+    found += _of_network()
+    known = Limits.__dataclass_fields__
+    return tuple(replace(one, why_not=reasons.get(one.field, "")) for one in found if one.field in known)
 
 
 def _of_cpu(cpus: float) -> tuple[Tunable, ...]:
@@ -126,6 +125,41 @@ def _of_disks(disks: tuple[str, ...]) -> tuple[Tunable, ...]:
     return (*(replace(one, id=re.sub(r"\W", "-", one.id)) for one in found), weight)
 
 
+def _of_network() -> tuple[Tunable, ...]:
+    return (
+        Tunable("net-in", "Network", "in", "B/s", 8 << 10, 2 << 30, True, "rx", "net_rate_in", "warning"),
+        Tunable("net-out", "Network", "out", "B/s", 8 << 10, 2 << 30, True, "tx", "net_rate_out", "warning"),
+        Tunable(
+            "burst-in",
+            "Network",
+            "burst in",
+            "B",
+            4 << 10,
+            64 << 20,
+            True,
+            "rx",
+            "net_burst_in",
+            none="default",
+            start=64 << 10,
+        ),
+        Tunable(
+            "burst-out",
+            "Network",
+            "burst out",
+            "B",
+            4 << 10,
+            64 << 20,
+            True,
+            "tx",
+            "net_burst_out",
+            none="default",
+            start=64 << 10,
+        ),
+        Tunable("delay", "Network", "delay", "us", 500, 10_000_000, True, "tx", "net_delay", none="none", start=10_000),
+        Tunable("loss", "Network", "loss", "loss", 0.1, 100, True, "tx", "net_loss", none="none", start=1),
+    )
+
+
 def disks_of(limits: Limits, own: str) -> tuple[str, ...]:
     """Return the disks to offer: the one that containers write to, and those that are limited already."""
     named = (rate.device for name in _RATES for rate in getattr(limits, name))
@@ -159,7 +193,7 @@ def change_to(tunable: Tunable, value: Value) -> Change:
             mine = () if number is None else (DeviceRate(tunable.device, number),)
             kept = (rate for rate in old if rate.device != tunable.device)
             return replace(limits, **{tunable.field: (*kept, *mine)})  # type: ignore[arg-type]
-        found = value if isinstance(value, str) else number
+        found = value if isinstance(value, str) or tunable.unit == "loss" else number
         if tunable.unit == "switch":
             found = True if number else None
         return replace(limits, **{tunable.field: found})  # type: ignore[arg-type]
@@ -204,6 +238,8 @@ def text_of(tunable: Tunable, value: Value) -> str:
             return f"{value / 1000:g} ms"
         case "switch":
             return "on"
+        case "loss" | "percent":
+            return f"{value:g}%"
         case "B" | "B/s":
             return "unlimited" if value < 0 else units.size(value) + ("/s" if tunable.unit == "B/s" else "")
     return f"{value:.0f}"
@@ -219,7 +255,10 @@ def parse_value(tunable: Tunable, text: str) -> Value:
         if not _LIST.fullmatch(text):
             raise ValueError(f"{text} is no list of CPUs, such as 0-2,5")
         return text
-    value = _number(tunable, text)
+    try:
+        value = _number(tunable, text)
+    except ValueError as error:
+        raise ValueError(f"{text} is no value of {tunable.title}") from error
     if not tunable.low <= value <= tunable.high and not (tunable.field == "memory_swap" and value == -1):
         raise ValueError(
             f"{tunable.title} goes from {text_of(tunable, tunable.low)} to {text_of(tunable, tunable.high)}"
@@ -232,8 +271,8 @@ def _number(tunable: Tunable, text: str) -> float:
         return float(text[:-1]) / 100 * tunable.high
     if tunable.unit == "us":
         return units.parse_duration(text) * 1e6 if text[-1:].isalpha() else float(text)
-    if tunable.unit in ("cores", *_WHOLE):
-        return float(text)
+    if tunable.unit in ("cores", "loss", *_WHOLE):
+        return float(text.removesuffix("%") if tunable.unit == "loss" else text)
     return float(units.parse_size(text))
 
 
@@ -249,6 +288,8 @@ def rounded(tunable: Tunable, value: float) -> float:
     """Return the nearest value on the scale that people would set."""
     if tunable.unit == "cores":
         wanted = round(round(value / 0.05) * 0.05, 2)
+    elif tunable.unit == "loss":
+        wanted = round(value, 1)
     elif tunable.unit == "us":
         wanted = float(round(value / 500) * 500)
     elif tunable.unit in _WHOLE:

@@ -65,7 +65,7 @@ def info_text(
     lines = [
         f"{'Name':<12}{volume.name}",
         f"{'Driver':<12}{volume.driver}",
-        f"{'Size':<12}{'not measured' if size is None else units.size(size)}",
+        f"{'Size':<12}{'not measured' if size is None else units.size(size)}{f' of {units.size(volume.quota)}' if volume.quota else ''}",
         f"{'Made':<12}{units.ago(volume.created_at, now)} ago{', its name was made up' if volume.anonymous else ''}",
         f"{'On the host':<12}{printable(volume.mountpoint)}",
     ]
@@ -104,11 +104,19 @@ def file_rows(entries: Sequence[FileEntry], sizes: Sizes, columns: Sequence[Colu
         cells = {
             "mode": Cell(mode_text(entry), "muted"), "owner": Cell(owner_text(entry), "muted"),
             "size": _directory_size(sizes, entry.path) if is_directory else Cell(units.short_size(entry.size), sort=float(entry.size)),
-            "time": Cell(datetime.fromtimestamp(entry.mtime, UTC).strftime("%Y-%m-%d %H:%M"), "muted"),
+            "time": Cell(changed_text(entry), "muted"),
             "name": Cell(name_text(entry) + "/" * is_directory, "accent" if is_directory else ""),
         }  # fmt: skip
         rows.append(Row(entry.path, tuple(cells[column.id] for column in columns)))
     return tuple(rows)
+
+
+def changed_text(entry: FileEntry) -> str:
+    """Return when a file was changed, in UTC; containers can set times that no calendar has."""
+    try:
+        return datetime.fromtimestamp(entry.mtime, UTC).strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):
+        return "out of range"
 
 
 def _directory_size(sizes: Sizes, path: str) -> Cell:

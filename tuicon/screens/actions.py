@@ -19,6 +19,7 @@ from tuicon.backend import Backend
 from tuicon.commands.registry import COMMANDS, Command
 from tuicon.dialogs.ask import Choose, Confirm, Prompt
 from tuicon.messages import OperationFailed, OperationFinished
+from tuicon.screens import profiles
 from tuicon.screens.browser import LayerBrowser
 from tuicon.screens.scan import ScanScreen
 
@@ -39,6 +40,8 @@ class Actions(Screen[None]):
     keys: dict[str, str]
     snapshot: Snapshot
     pane: str
+    pattern: str
+    shows_all: bool
     targets: tuple[Container, ...]
     selected: str
 
@@ -229,6 +232,10 @@ class Actions(Screen[None]):
             return
         container_id = self._retuned.pop()
         self.operate("undo retune", partial(self.backend.containers.tuning.undo, container_id), key=container_id)
+
+    def do_profile(self) -> None:
+        """Choose a profile, and give containers its limits."""
+        profiles.choose(self)
 
     def do_scan(self) -> None:
         """Open what is in the image."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import threading
 from collections import deque
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -13,6 +15,7 @@ from textual import work
 from textual.app import ComposeResult
 from textual.containers import Grid, Vertical
 from textual.reactive import reactive
+from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Static
 
 from engine.errors import EngineError
@@ -21,12 +24,13 @@ from engine.model.image import Image
 from engine.model.transfer import HistoryStep
 from engine.model.usage import Usage
 from tuicon.backend import Backend
-from tuicon.model import images, tuning, units, volumes
+from tuicon.model import causes, images, tuning, units, volumes
 from tuicon.model.history import History
 from tuicon.model.ports import ports_text
 from tuicon.model.rows import Cell, Column, Row
 from tuicon.model.snapshot import Snapshot
 from tuicon.screens import network_detail
+from tuicon.widgets.cause_strip import CauseStrip, Graphs
 from tuicon.widgets.chart import Chart
 from tuicon.widgets.document import DocumentView
 from tuicon.widgets.log_view import LogView
@@ -40,6 +44,7 @@ TABS = {
     "networks": network_detail.TABS,
 }
 _TAIL = 2000
+_SOME_BEFORE = timedelta(seconds=30)
 _PROCESS_COLUMNS = (
     Column("pid", "PID", 7, "right"), Column("cpid", "IN", 5, "right"), Column("user", "USER", 9), Column("state", "S", 1),
     Column("cpu", "TIME", 8, "right"), Column("memory", "RSS", 8, "right"), Column("command", "COMMAND", None),
@@ -54,7 +59,8 @@ class Detail(Vertical):
     Detail:focus-within { border: round $primary; }
     Detail #tabs { height: 1; }
     Detail ContentSwitcher { height: 1fr; }
-    Detail #graphs { grid-size: 2 2; }
+    Detail #graphs Grid { grid-size: 2 2; height: 1fr; }
+    Detail #graphs Chart { height: 1fr; }
     Detail #limits { padding: 1 2; }
     """
     tab: reactive[str] = reactive("logs")
@@ -70,6 +76,7 @@ class Detail(Vertical):
         self._snapshot = Snapshot()
         self._incoming: deque[LogEntry] = deque()
         self._stop_logs = threading.Event()
+        self._moment: datetime | None = None
         self._steps: tuple[str, tuple[HistoryStep, ...]] | None = None
         self.networks = network_detail.NetworkTabs(self)
 
@@ -78,11 +85,13 @@ class Detail(Vertical):
         yield Static("", id="tabs")
         with ContentSwitcher(initial="logs"):
             yield LogView(id="logs")
-            with Grid(id="graphs"):
-                yield Chart("CPU", "%", id="chart-cpu")
-                yield Chart("Memory", "B", id="chart-memory")
-                yield Chart("Disk", "B/s", id="chart-io").add_class("second")
-                yield Chart("Network", "B/s", id="chart-net").add_class("second")
+            with Graphs(id="graphs"):
+                with Grid():
+                    yield from _graph(Chart("CPU", "%", id="chart-cpu"))
+                    yield from _graph(Chart("Memory", "B", id="chart-memory"))
+                    yield from _graph(Chart("Disk", "B/s", id="chart-io"), "second")
+                    yield from _graph(Chart("Network", "B/s", id="chart-net"), "second")
+                yield Static("", id="mark")
             yield Static("", id="limits")
             yield RecordTable(id="processes", empty="no processes")
             for name in ("info", "history", "usage", "inspect"):
@@ -180,13 +189,25 @@ class Detail(Vertical):
             return next((one.name for one in self._snapshot.networks if one.id == self._key), "")
         return self._key[:19] if self._key else ""
 
-    def _follow_logs(self, container: Container | None) -> None:
+    def show_log_at(self, moment: datetime) -> None:
+        """Go to the log, at a moment."""
+        log = self.query_one("#logs", LogView)
+        container = self._snapshot.container(self._key)
+        if container is not None and log.oldest and log.oldest > moment and log.count >= _TAIL:
+            self._follow_logs(container, moment - _SOME_BEFORE)
+        self._moment = None if log.go_to(moment) else moment
+        log.timestamps = True
+        self.tab = "logs"
+        self.focus_content()
+
+    def _follow_logs(self, container: Container | None, since: datetime | None = None) -> None:
+        self._moment = None
         self._stop_logs.set()
         self._incoming.clear()
         self.query_one("#logs", LogView).clear()
         if container is not None:
             self._stop_logs, self._incoming = threading.Event(), deque()
-            read = partial(_read_logs, self._backend, container.id, self._stop_logs, self._incoming)
+            read = partial(_read_logs, self._backend, container.id, since, self._stop_logs, self._incoming)
             threading.Thread(target=read, name="logs", daemon=True).start()
 
     def _drain(self) -> None:
@@ -195,6 +216,8 @@ class Detail(Vertical):
             while self._incoming:
                 entries.append(self._incoming.popleft())
             self.query_one("#logs", LogView).append(entries)
+            if self._moment and self.query_one("#logs", LogView).go_to(self._moment):
+                self._moment = None  # until then it may still come
         view = self.query_one("#logs", LogView)
         summary = view.search_summary if self.tab == "logs" and self._pane == "containers" else ""
         if summary != self.border_subtitle:  # setting it draws the border again
@@ -221,6 +244,8 @@ class Detail(Vertical):
         self.query_one("#chart-io", Chart).update_series(both, limit=rate)
         traffic = [Series("rx", series("rx"), "secondary"), Series("tx", series("tx"), "accent")]
         self.query_one("#chart-net", Chart).update_series(traffic)
+        marks = causes.marks_of(self._snapshot.events, container.id)
+        self.query_one(Graphs).show_marks(marks, self._snapshot.taken_at)
 
     def _limits_text(self, container: Container, usage: Usage | None) -> Text:
         disk = self._backend.disk()
@@ -360,10 +385,20 @@ class Detail(Vertical):
         self.app.call_from_thread(self._show_text, "inspect", key, text)
 
 
-def _read_logs(backend: Backend, container_id: str, stop: threading.Event, into: deque[LogEntry]) -> None:
+def _graph(chart: Chart, classes: str | None = None) -> Iterator[Widget]:
+    """Yield a graph with the strip of marks below it."""
+    with Vertical(classes=classes):
+        yield chart
+        yield CauseStrip()
+
+
+def _read_logs(
+    backend: Backend, container_id: str, since: datetime | None, stop: threading.Event, into: deque[LogEntry]
+) -> None:
     """Bring a container's log until told to stop; what cannot be read is not shown."""
     try:
-        for entry in backend.containers.logs(container_id, follow=True, tail=_TAIL, stop=stop):
+        tail = None if since else _TAIL
+        for entry in backend.containers.logs(container_id, follow=True, since=since, tail=tail, stop=stop):
             if stop.is_set():
                 return
             into.append(entry)

@@ -24,6 +24,8 @@ from tuicon.model.history import History
 from tuicon.model.rows import Column, Row
 from tuicon.model.snapshot import Snapshot
 from tuicon.model.transfers import ending
+from tuicon.screens import profiles
+from tuicon.screens.cause_actions import CauseActions
 from tuicon.screens.detail import Detail
 from tuicon.screens.network_actions import NetworkActions
 from tuicon.screens.tuning import TuningScreen
@@ -36,7 +38,7 @@ from tuicon.widgets.transfer_strip import TransferStrip
 PANES = ("containers", "images", "networks", "volumes")
 
 
-class MainScreen(NetworkActions, VolumeActions):
+class MainScreen(CauseActions, NetworkActions, VolumeActions):
     """Owns the snapshot, the filter and the selection; binds them down, turns commands into operations."""
 
     CSS_PATH = "main.tcss"
@@ -399,10 +401,12 @@ class MainScreen(NetworkActions, VolumeActions):
     # -- retuning ----------------------------------------------------------------------------------
 
     def do_retune(self) -> None:
-        """Open the tuning pane of the container."""
-        self.app.push_screen(
-            TuningScreen(self.backend, self.targets[0], self.snapshot, self._history, self.retune, self.keys)
-        )
+        """Open the tuning pane of the container; of several, ask by how much to change their limits."""
+        alive = tuple(container for container in self.targets if container.status.is_alive)
+        if len(alive) > 1:
+            profiles.ask_relative(self, alive)
+            return
+        self.app.push_screen(TuningScreen(self.backend, alive[0], self.snapshot, self._history, self.retune, self.keys))
 
     def _tuning_of(self, container_id: str) -> TuningScreen | None:
         screens = (screen for screen in self.app.screen_stack if isinstance(screen, TuningScreen))
@@ -416,6 +420,9 @@ class MainScreen(NetworkActions, VolumeActions):
                 pane.took(message.title, message.result)
             elif message.title == "undo retune":
                 self.notify("The limits are as they were", timeout=2)
+        elif message.title.startswith("change the limits of ") and isinstance(message.result, tuple):
+            self._retuned += [change.container_id for change in message.result]
+            self.notify(f"{len(message.result)} containers have other limits, u takes back one after the other")
         elif message.title.startswith("run ") and isinstance(message.result, Container):
             self.go_to_container(message.result.id)
         elif isinstance(message.result, Copied):

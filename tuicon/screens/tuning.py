@@ -58,7 +58,7 @@ class TuningScreen(TuningView):
 
     def on_limit_graph_pressed(self, event: LimitGraph.Pressed) -> None:
         """Go to the knob whose line the mouse holds."""
-        self.query_one(f"#knob-{event.line}", Knob).focus()
+        self.set_focus(self.query_one(f"#knob-{event.line}", Knob))
 
     def on_limit_graph_dragged(self, event: LimitGraph.Dragged) -> None:
         """Move the knob with its line; ask when the line is dropped."""
@@ -125,6 +125,8 @@ class TuningScreen(TuningView):
         """Show what an operation has done."""
         self._settle()
         if isinstance(result, LimitsChanged):
+            for knob in self.query(Knob):
+                knob.problem = ""
             self._step = None if title == "step down" else self._step
             self._news = "The limits are as they were" if title == "undo retune" else ""
             self._set_facts(replace(self._facts, limits=result.after, trial=self._trial_of(result)))
@@ -167,7 +169,7 @@ class TuningScreen(TuningView):
     def action_next(self, by: int) -> None:
         """Go to another knob."""
         knobs = list(self.query(Knob))
-        knobs[(knobs.index(self._knob) + by) % len(knobs)].focus()
+        self.set_focus(knobs[(knobs.index(self._knob) + by) % len(knobs)])  # at once: the next key is for it
 
     def do_try(self) -> None:
         """Have the next changes on trial; begin the time of a trial anew."""

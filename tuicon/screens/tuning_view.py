@@ -112,7 +112,7 @@ class TuningView(Screen[None]):
         """Show what is in force."""
         title = Content.assemble(
             f"Retune {printable(self._called)} ",
-            (" h l step · H L leap · 0-9 type · x none · drag a line ", "dim"),
+            (" h l H L step · 0-9 type · x none · mouse drags ", "dim"),
         )
         self.query_one("#knobs").border_title = title
         self._show_limits()
@@ -145,9 +145,10 @@ class TuningView(Screen[None]):
         if not self.is_laid_out:
             return
         container = snapshot.container(self.container_id)
-        if container is None or not container.status.is_alive:
+        if (container is None or not container.status.is_alive) and self.is_current:
             self.notify(f"{self._called} does not run any more", severity="warning")
             self.dismiss(None)
+        if container is None or not self.is_attached:
             return
         for knob in self.query(Knob):
             knob.used = tuning.used_of(knob.tunable, self._usage)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from engine.errors import EngineError
-from engine.model.volume import Cloned, Volume, VolumePrunePlan, VolumeSnapshot
+from engine.model.volume import Cloned, Synced, Volume, VolumePrunePlan, VolumeSnapshot, Way, Wishes
 from tuicon.dialogs.ask import Choose, Confirm, Prompt
+from tuicon.dialogs.document import Document
 from tuicon.dialogs.prune import PruneVolumes
 from tuicon.model import units
+from tuicon.model.text import printable
 from tuicon.model.volumes import shown_name
 from tuicon.screens.image_actions import ImageActions
 from tuicon.screens.volume_browser import VolumeBrowser
@@ -20,6 +23,21 @@ from tuicon.screens.volume_browser import VolumeBrowser
 _LEAST_BETWEEN = 10.0
 _RESTS = 20
 """How many times as long as a measurement took nothing is measured."""
+
+
+_SYNCS = (
+    ("update", "update     send what differs"),
+    ("mirror", "mirror     and remove there what is not here"),
+    ("look", "look       only show what a mirror would change"),
+)
+_ASKS_NOTHING = Way(("ssh", "-o", "BatchMode=yes"))
+"""A question for a password would go to the terminal that the console draws on."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    target: str
+    found: Synced
 
 
 class VolumeActions(ImageActions):
@@ -110,9 +128,9 @@ class VolumeActions(ImageActions):
 
         def show(users: list[str], snapshots: int) -> None:
             size = self.volume_sizes.get(volume.name)
-            lines = [*users, *(["so the engine will refuse"] if users else [])]
-            lines.append("with all its files" + (f", {units.size(size)}" if size is not None else ""))
-            lines += [f"and its {snapshots} snapshots"] if snapshots else []
+            lines = ["with all its files" + (f", {units.size(size)}" if size is not None else "")]
+            lines += [f"and with its {snapshots} snapshot{'s' * (snapshots != 1)}"] if snapshots else []
+            lines += [*users, "so it will be refused"] if users else []
             question = Confirm(f"Remove the volume {shown_name(volume)}?", lines)
             call = partial(self.backend.volumes.remove, volume.name)
             self.app.push_screen(
@@ -239,6 +257,40 @@ class VolumeActions(ImageActions):
 
         self._ask_text("Name of the clone of {}", clone, "{}-clone")
 
+    def do_volume_resize(self) -> None:
+        """Ask how much the volume may hold, and have the file system hold it to that."""
+
+        def resize(volume: Volume, text: str) -> None:
+            try:
+                size = units.parse_size(text)
+            except ValueError as error:
+                self.notify(str(error), severity="error")
+                return
+            call = partial(self.backend.volumes.resize, volume.name, size)
+            self._operate_on(volume.name, f"size of {shown_name(volume)}", call)
+
+        now = self.chosen_volume.quota if self.chosen_volume else 0
+        self._ask_text("What {} may hold", resize, str(now or ""), placeholder="10g; 0 for no limit")
+
+    # -- sync --------------------------------------------------------------------------------------
+
+    def do_volume_sync(self) -> None:
+        """Ask for the other volume and how, and bring it up to this one."""
+        self._ask_text("Bring up to {} the volume", self._sync, placeholder="VOLUME, or HOST:VOLUME through ssh")
+
+    def _sync(self, volume: Volume, target: str) -> None:
+        def start(how: str | None) -> None:
+            if how is None:
+                return
+            wishes = Wishes(deletes=how != "update", is_dry=how == "look")
+            call = partial(self.backend.volumes.sync, volume.name, target, wishes, _ASKS_NOTHING)
+            if wishes.is_dry:
+                self.operate(f"compare {shown_name(volume)}", lambda: _Comparison(target, call()))
+            else:
+                self._operate_on(volume.name, f"sync {shown_name(volume)}", call)
+
+        self.app.push_screen(Choose(f"{shown_name(volume)} to {target}", _SYNCS), start)
+
     def _ask_text(
         self, title: str, then: Callable[[Volume, str], None], value: str = "", *, placeholder: str = "",
         may_be_empty: bool = False,
@@ -266,5 +318,18 @@ class VolumeActions(ImageActions):
                 self.notify(f"{result.volume.name} is there ({result.how})", timeout=4)
             case VolumeSnapshot():
                 self.notify(f"Kept {result.volume} as {result.name} ({result.how})", timeout=4)
+            case Volume():
+                limit = f"may hold {units.size(result.quota)}" if result.quota else "has no limit"
+                self.notify(f"{shown_name(result)} {limit}", timeout=4)
+            case Synced():
+                self.notify(_said(result, ""), timeout=4)
+            case _Comparison():
+                lines = [f"{change.kind} {printable(change.path)}" for change in result.found.changes]
+                text = "\n".join([_said(result.found, "would be "), "", *lines])
+                self.app.push_screen(Document(f"What a mirror in {result.target} would change", text))
             case _:
                 super().took(result)
+
+
+def _said(done: Synced, would: str) -> str:
+    return f"{done.sent} {would}sent ({units.size(done.size)}), {done.touched} {would}changed, {done.removed} {would}removed"

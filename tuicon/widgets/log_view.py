@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Sequence
+from datetime import datetime
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -82,6 +83,7 @@ class LogView(ScrollView, can_focus=True):
         self._pattern: re.Pattern[str] | None = None
         self._match = -1
         self._widest = 0
+        self._moment = -1
 
     @property
     def count(self) -> int:
@@ -106,7 +108,7 @@ class LogView(ScrollView, can_focus=True):
         self._entries.clear()
         self._texts.clear()
         self._lines = []
-        self._match, self._widest = -1, 0
+        self._match, self._widest, self._moment = -1, 0, -1
         self.following = self._follows
         self._resize()
 
@@ -123,8 +125,21 @@ class LogView(ScrollView, can_focus=True):
             if not overflow:
                 self._lines.extend(self._lines_of(len(self._texts) - 1))
         if overflow:
+            self._moment = -1
             self._lay_out()
         self._resize()
+
+    @property
+    def oldest(self) -> datetime | None:
+        """The time of the first entry; None when there is none."""
+        return self._entries[0].time if self._entries else None
+
+    def go_to(self, moment: datetime) -> bool:
+        """Mark the first entry from a moment on, or else the last, and stop following; return whether there is one from then on."""
+        place = next((number for number, entry in enumerate(self._entries) if entry.time >= moment), None)
+        self._moment = len(self._entries) - 1 if place is None else place
+        self._show_place(self._moment)
+        return place is not None
 
     def _text_width(self) -> int:
         return max(8, self.scrollable_content_region.width - self._stamp_width())
@@ -234,7 +249,10 @@ class LogView(ScrollView, can_focus=True):
         self._show_match()
 
     def _show_match(self) -> None:
-        line = next((number for number, (place, _) in enumerate(self._lines) if place == self._match), None)
+        self._show_place(self._match)
+
+    def _show_place(self, wanted: int) -> None:
+        line = next((number for number, (place, _) in enumerate(self._lines) if place == wanted), None)
         if line is not None:
             self.following = False
             self.scroll_to(y=max(0, line - self.size.height // 2), animate=False, force=True)
@@ -265,6 +283,8 @@ class LogView(ScrollView, can_focus=True):
         text = Text.from_ansi(self._texts[place])
         if self._entries[place].stream == "stderr":
             text.stylize(self.get_component_rich_style("log--stderr", partial=True))
+        if place == self._moment:
+            text.stylize(self.get_component_rich_style("log--match"))
         if self._pattern is not None:
             name = "log--match-current" if place == self._match else "log--match"
             text.highlight_regex(self._pattern, self.get_component_rich_style(name))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import time
 
 from engine.linux.cgroup import layout
 from engine.linux.cgroup.apply import Change
 from engine.linux.cgroup.layout import UNIFIED, CgroupError
 from engine.linux.cgroup.values import read, write
+from engine.linux.light import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -287,15 +287,21 @@ def groups_below(name: str) -> set[str]:
 
 
 def _make_path(path: str, mount: str) -> None:
-    relative = os.path.relpath(path, mount)
-    current = mount
-    for part in relative.split("/"):
-        current = f"{current}/{part}"
-        try:
-            os.mkdir(current)
-            os.chmod(current, 0o755)  # noqa: S103 - whatever the umask is: users inside a container read their limits
-        except FileExistsError:
-            continue
+    try:
+        _make_group(path)
+    except FileNotFoundError:  # those above it are missing too
+        current = mount
+        for part in os.path.relpath(path, mount).split("/"):
+            current = f"{current}/{part}"
+            _make_group(current)
+
+
+def _make_group(path: str) -> None:
+    try:
+        os.mkdir(path)
+        os.chmod(path, 0o755)  # noqa: S103 - whatever the umask is: users inside a container read their limits
+    except FileExistsError:
+        return
 
 
 def _count_io(path: str) -> None:
@@ -310,12 +316,15 @@ def _count_io(path: str) -> None:
 
 def _inherit_cpuset(path: str, mount: str) -> None:
     """On v1 a fresh cpuset has no CPUs and no memory nodes: copy them down from the parent."""
-    current = mount
-    for part in os.path.relpath(path, mount).split("/"):
-        parent, current = current, f"{current}/{part}"
-        for name in ("cpuset.cpus", "cpuset.mems"):
-            if not read(f"{current}/{name}"):
-                write(f"{current}/{name}", read(f"{parent}/{name}"))
+    parent = os.path.dirname(path)
+    for name in ("cpuset.cpus", "cpuset.mems"):
+        if read(f"{path}/{name}"):
+            continue
+        value = read(f"{parent}/{name}")
+        if not value and parent != mount:
+            _inherit_cpuset(parent, mount)
+            value = read(f"{parent}/{name}")
+        write(f"{path}/{name}", value)
 
 
 def _enable_controllers(path: str) -> None:
@@ -389,6 +398,15 @@ def remove_empty(name: str) -> None:
 
 
 def _try_remove(path: str) -> bool:
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+            raise
+    else:
+        return True
     is_gone = True
     for directory in reversed(list(_tree(path))):
         try:

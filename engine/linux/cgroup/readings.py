@@ -64,7 +64,7 @@ class Readings:
         self._slow: Values = {}
         self._io: tuple[bytes, Values] = (b"", _totals(()))
         self._net: tuple[bytes, Values] = (b"", _traffic(b""))
-        self._memory = (-1, [0])
+        self._moved: dict[str, tuple[int, list[int]]] = {}
 
     def close(self) -> None:
         """Close all files."""
@@ -134,8 +134,8 @@ class Readings:
     def _read_v1(self) -> Values:
         usage, used = self._number("cpu"), self._number("memory")
         user = min(usage, self._slow["cpu_user_ns"])  # counted by ticks, so it can be ahead of the whole
-        inactive, anon, file, swap, faults, major = self._memory_stat(used, _STAT_V1)
-        periods, throttled, throttled_ns = self._flat("cpu_stat", _CPU_V1)
+        inactive, anon, file, swap, faults, major = self._when_moved("memory_stat", used, _STAT_V1)
+        periods, throttled, throttled_ns = self._when_moved("cpu_stat", usage, _CPU_V1)
         values: Values = {
             **self._slow, "cpu_ns": usage, "cpu_user_ns": user, "cpu_system_ns": usage - user,
             "periods": periods, "throttled_periods": throttled, "throttled_ns": throttled_ns,
@@ -144,11 +144,12 @@ class Readings:
         }  # fmt: skip
         return values | self._devices("io_bytes", self._devices_v1)
 
-    def _memory_stat(self, used: int, names: tuple[bytes, ...]) -> list[int]:
-        """Return values of memory.stat; it is the longest file, so it is read when the use has changed, or the turn comes."""
-        if self._memory[0] != used or self._turn % SLOW_EVERY == 0:
-            self._memory = (used, self._flat("memory_stat", names))
-        return self._memory[1]
+    def _when_moved(self, key: str, mark: int, names: tuple[bytes, ...]) -> list[int]:
+        """Return values of a long file, which is read again when the number they move with has moved, or the turn comes."""
+        known = self._moved.get(key)
+        if known is None or known[0] != mark or self._turn % SLOW_EVERY == 0:
+            known = self._moved[key] = (mark, self._flat(key, names))
+        return known[1]
 
     def _devices(self, key: str, parse: Callable[[bytes], Devices]) -> Values:
         """Return block I/O; parsed when it has changed."""
@@ -169,7 +170,7 @@ class Readings:
 
     def _read_v2(self) -> Values:
         used = self._number("memory")
-        inactive, anon, file, faults, major, slab, sock = self._memory_stat(used, _STAT_V2)
+        inactive, anon, file, faults, major, slab, sock = self._when_moved("memory_stat", used, _STAT_V2)
         usage, user, system, periods, throttled, throttled_us = self._flat("cpu_stat", _CPU_V2)
         high, hits, kills = self._flat("events", (b"high", b"max", b"oom_kill"))
         values: Values = {

@@ -45,7 +45,8 @@ class Tree:
             limits = known.get(path) if number % _LIMITS_EVERY else None
             self._limits[path] = limits or self._limits_of(path, names)
             found.append(self._group(path, names, self._limits[path]))
-        pressure = psi.of_host(of_groups=any(group.cpu_pressure for group in found if group.path != ROOT))
+        measured = any(group.cpu_pressure for group in found if group.path != ROOT)
+        pressure = psi.of_host(of_groups=measured or (self._version == 2 and len(found) == 1))
         return GroupReading(time.monotonic_ns(), self._version, tuple(found), pressure)
 
     def _paths(self) -> Iterator[tuple[str, frozenset[str]]]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 from engine.linux import files
+from engine.linux.light import json
 from engine.sandbox.runtime import schema, validate
 from engine.sandbox.runtime.fault import Fault
 from engine.sandbox.runtime.state import Container

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import socket
 import time
 import zlib
 
 from engine.linux import files, lsm, procfs, syscalls
 from engine.linux.cgroup import group as cgroups
+from engine.linux.light import json, signal, socket
 from engine.sandbox import hooks, spawn
 from engine.sandbox.runtime import ending, foreground, rights, sockets, validate
 from engine.sandbox.runtime.fault import Fault

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 
 from engine.linux import procfs
+from engine.linux.light import signal
 from engine.sandbox import hooks
 from engine.sandbox.runtime.fault import Fault
 from engine.sandbox.runtime.state import DEFAULT_ROOT, Container, all_containers

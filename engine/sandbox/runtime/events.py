@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 
 from engine.linux.cgroup import statistics
 from engine.linux.cgroup.group import Group
+from engine.linux.light import json
 from engine.sandbox.runtime.fault import Fault
 from engine.sandbox.runtime.show import write
 from engine.sandbox.runtime.state import Container

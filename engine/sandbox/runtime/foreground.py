@@ -6,12 +6,11 @@ import errno
 import fcntl
 import os
 import select
-import signal
-import socket
 import termios
 import tty
 
 from engine.linux import files
+from engine.linux.light import signal, socket
 from engine.sandbox import protocol
 from engine.sandbox.runtime import sockets
 from engine.sandbox.runtime.fault import Fault

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 
 from engine.linux import files
+from engine.linux.light import json
 from engine.sandbox.runtime.fault import Fault
 
 _PREFIXES = {"warning": "warning: ", "debug": "debug: "}

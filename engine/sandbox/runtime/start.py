@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
-import socket
 
+from engine.linux.light import json, socket
 from engine.sandbox.runtime import sockets
 from engine.sandbox.runtime.create import finish_start, refusal
 from engine.sandbox.runtime.fault import Fault

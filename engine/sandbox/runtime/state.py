@@ -8,11 +8,11 @@ ROOT/ID/lock is held while the container is changed.
 
 from __future__ import annotations
 
-import json
 import os
 
 from engine.linux import files, procfs
 from engine.linux.cgroup.group import Group
+from engine.linux.light import json
 from engine.sandbox.runtime.fault import Fault
 
 TYPE_CHECKING = False

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 from engine.linux import files
+from engine.linux.light import json
 from engine.sandbox.runtime import schema
 from engine.sandbox.runtime.fault import Fault
 

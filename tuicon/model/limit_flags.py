@@ -1,4 +1,4 @@
-"""The flags for limits, shared by run, create and update."""
+"""The flags for limits, shared by run, create, update, profiles and the console."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.model.limits import DeviceRate, HugepageLimit, Limits
 from engine.model.value import replace
-from tuicon.cli.failure import Usage, complain
+from tuicon.model.failure import Usage
 from tuicon.model.units import parse_duration, parse_size
 
 _RATES = ("device_read_bps", "device_write_bps", "device_read_iops", "device_write_iops", "blkio_weight_devices")
@@ -136,8 +136,6 @@ def change_of(arguments: argparse.Namespace) -> Callable[[Limits], Limits]:
         value = getattr(arguments, name)
         if value is not None:
             changes[name] = _wanted(name, value)
-    if arguments.kernel_memory is not None:
-        complain("warning: --kernel-memory has no effect: the kernel no longer has such a limit")
     rates = {name: getattr(arguments, name) for name in _RATES if getattr(arguments, name) is not None}
     lists = {name: getattr(arguments, name) for name in _LISTS if getattr(arguments, name) is not None}
 
