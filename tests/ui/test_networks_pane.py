@@ -36,19 +36,23 @@ MIB = 1 << 20
 
 async def in_networks(
     body: Callable[[P, FakeBackend], Any], name: str = "backend", backend: FakeBackend | None = None,
-    size: tuple[int, int] = (160, 50),
+    size: tuple[int, int] = (80, 40),
 ) -> None:  # fmt: skip
     """Run a test in the list of networks, with the cursor on one."""
 
     async def begin(pilot: P, backend: FakeBackend) -> None:
         await pilot.press("3")
         await until(pilot, lambda: len(table(pilot, "networks").rows) == len(backend.networks.items))
-        table(pilot, "networks").cursor_key = next(one.id for one in backend.networks.items if one.name == name)
-        await until(pilot, lambda: (found := main_of(pilot).chosen_network) and found.name == name)
-        await until(pilot, lambda: any(line.place == f"bridge:{name}" for line in topology(pilot).lines))
+        await on_network(pilot, backend, name)
         await body(pilot, backend)
 
     await with_console(backend or with_networks(), begin, size)
+
+
+async def on_network(pilot: P, backend: FakeBackend, name: str) -> None:
+    table(pilot, "networks").cursor_key = next(one.id for one in backend.networks.items if one.name == name)
+    await until(pilot, lambda: (found := main_of(pilot).chosen_network) and found.name == name)
+    await until(pilot, lambda: any(line.place == f"bridge:{name}" for line in topology(pilot).lines))
 
 
 def topology(pilot: P) -> Topology:
@@ -114,33 +118,29 @@ async def test_published_ports_and_limits_stand_beside_their_member() -> None:
     await in_networks(body, "bridge")
 
 
-async def test_the_busiest_edge_is_the_heaviest() -> None:
-    async def body(pilot: P, _backend: FakeBackend) -> None:
+async def test_each_kind_of_network_says_how_it_hangs_on_the_host() -> None:
+    async def body(pilot: P, backend: FakeBackend) -> None:
+        for network, words in (
+            ("vault", "internal"), ("lan", "macvlan"), ("none", "no interface but lo"), ("spare", "c connects one"),
+            ("host", "the host's own interfaces"),
+        ):  # fmt: skip
+            await on_network(pilot, backend, network)
+            assert words in seen(pilot)
+            assert ("NAT " in seen(pilot)) == (network == "spare")
+        await pilot.press("c")
+        await until(pilot, lambda: "cannot be connected to host" in said(pilot))
+
+    await in_networks(body)
+
+
+async def test_the_busiest_edge_is_the_heaviest_and_one_picture_shows_all_networks() -> None:
+    async def body(pilot: P, backend: FakeBackend) -> None:
         def weight(name: str) -> int:
             return line_of(pilot, name).count("━")
 
         await until(pilot, lambda: weight("cache") > 0)
         assert weight("cache") >= weight("database") > weight("● gateway") > 0
         assert weight("migrate") == 0
-
-    await in_networks(body)
-
-
-@pytest.mark.parametrize(
-    ("network", "words"),
-    [("vault", "internal"), ("lan", "macvlan"), ("host", "the host's own interfaces"), ("none", "no interface but lo"),
-        ("spare", "c connects one")],
-)  # fmt: skip
-async def test_each_kind_of_network_says_how_it_hangs_on_the_host(network: str, words: str) -> None:
-    async def body(pilot: P, _backend: FakeBackend) -> None:
-        await until(pilot, lambda: words in seen(pilot))
-        assert ("NAT " in seen(pilot)) == (network == "spare")
-
-    await in_networks(body, network)
-
-
-async def test_one_picture_shows_all_networks_and_all_their_members() -> None:
-    async def body(pilot: P, backend: FakeBackend) -> None:
         await pilot.press("a")
         await until(pilot, lambda: all(one.name in seen(pilot) for one in backend.networks.items))
         assert seen(pilot).count("gateway ") >= 2
@@ -204,14 +204,6 @@ async def test_a_container_is_found_and_connected_with_an_address_and_names() ->
     await in_networks(body)
 
 
-async def test_host_and_none_take_no_container() -> None:
-    async def body(pilot: P, _backend: FakeBackend) -> None:
-        await pilot.press("c")
-        await until(pilot, lambda: "cannot be connected to host" in said(pilot))
-
-    await in_networks(body, "host")
-
-
 async def test_disconnecting_asks_first_and_says_what_goes() -> None:
     async def body(pilot: P, backend: FakeBackend) -> None:
         await on_member(pilot, "gateway")
@@ -260,12 +252,6 @@ async def test_a_network_is_made_and_what_is_wrong_stands_beside_its_field() -> 
             "driver": "bridge", "subnet": "10.9.0.0/24", "internal": True, "options": {"mtu": "1400"},
         }  # fmt: skip
         await until(pilot, lambda: len(table(pilot, "networks").rows) == 8)
-
-    await in_networks(body)
-
-
-async def test_what_the_engine_refuses_is_said() -> None:
-    async def body(pilot: P, backend: FakeBackend) -> None:
         backend.failures["create_network"] = Conflict("subnet 10.9.0.0/24 overlaps 10.9.0.0/16, of network shop")
         await pilot.press("n")
         await dialog(pilot, NetworkForm)
@@ -275,25 +261,20 @@ async def test_what_the_engine_refuses_is_said() -> None:
     await in_networks(body)
 
 
-async def test_removing_says_which_stopped_containers_would_miss_it() -> None:
+async def test_removing_and_pruning_say_what_goes_and_who_would_miss_it() -> None:
     async def body(pilot: P, backend: FakeBackend) -> None:
         await pilot.press("d")
         question = await dialog(pilot, Confirm)
         assert question._consequences == ["stopped, and will not start without it: migrate"]
         await pilot.press("y")
         await until(pilot, lambda: backend.asked("remove_network") == [("remove_network", "backend")])
-
-    await in_networks(body)
-
-
-async def test_pruning_shows_what_goes_and_takes_nothing_else() -> None:
-    async def body(pilot: P, backend: FakeBackend) -> None:
+        await until(pilot, lambda: len(table(pilot, "networks").rows) == 6)
         await pilot.press("D")
         question = await dialog(pilot, Confirm)
         assert question._consequences == ["spare  10.89.3.0/24"]
         await pilot.press("y")
-        await until(pilot, lambda: backend.asked("remove_network") == [("remove_network", "spare")])
-        await until(pilot, lambda: len(table(pilot, "networks").rows) == 6)
+        await until(pilot, lambda: backend.asked("remove_network")[1:] == [("remove_network", "spare")])
+        await until(pilot, lambda: len(table(pilot, "networks").rows) == 5)
         await pilot.press("D")
         await until(pilot, lambda: "nothing to remove" in said(pilot))
 
@@ -393,14 +374,7 @@ async def test_a_test_of_reachability_shows_each_hop_and_marks_where_it_stops() 
         places = [line.key for line in topology(pilot).lines]
         at = next(number for number, line in enumerate(topology(pilot).lines) if "stops here" in line.text)
         assert named(pilot, places[at]) == "worker"
-
-    await in_networks(body)
-
-
-async def test_what_cannot_be_tested_is_said_beside_the_target() -> None:
-    async def body(pilot: P, backend: FakeBackend) -> None:
         backend.failures["reach"] = InvalidArgument("invalid target 'a b': a container, host, an address or a name")
-        await on_member(pilot, "cache")
         await pilot.press("r")
         screen = await dialog(pilot, ReachForm)
         await pilot.press(*"a", "space", *"b", "enter")
