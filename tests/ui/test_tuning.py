@@ -113,7 +113,7 @@ async def test_every_knob_takes_what_is_typed() -> None:
     async def body(pilot: Pilot[int], backend: FakeBackend) -> None:
         typed = {
             "cpus": "10%", "shares": "2048", "burst": "20ms", "cpuset": "0-1,3", "high": "200m", "low": "64m",
-            "swap": "-1", "swappiness": "0", "read": "50m", "write-ops": "900", "io-weight": "300", "pids": "99", "net-in": "10m",
+            "swap": "-1", "swappiness": "0", "read": "50m", "write": "512k", "write-ops": "900", "io-weight": "300", "pids": "99", "net-in": "10m",
         }  # fmt: skip
         cpus = main_of(pilot).snapshot.host.cpus
         for name, text in typed.items():
@@ -127,6 +127,7 @@ async def test_every_knob_takes_what_is_typed() -> None:
         assert (found.memory_high, found.memory_reservation, found.memory_swap) == (200 << 20, 64 << 20, -1)
         assert (found.memory_swappiness, found.blkio_weight, found.pids) == (0, 300, 99)
         assert found.device_read_bps[0].rate == 50 << 20
+        assert found.device_write_bps[0].rate == 512 << 10
         assert found.device_write_iops[0].rate == 900
 
     await tuned(body, size=(100, 30))

@@ -37,8 +37,10 @@ class TuningScreen(TuningView):
             Binding(command.keys, f"command('{command.id}')", command.title, show=command.in_footer, id=command.id)
             for command in TUNING
         ),
+        # before the knob has them: the keys that come next are for another knob
         Binding("j,down,tab", "next(1)", "next", show=False, priority=True),
-        Binding("k,up,shift+tab", "next(-1)", "previous", show=False, priority=True),
+        Binding("up,shift+tab", "next(-1)", "previous", show=False, priority=True),
+        Binding("k", "previous", "previous", show=False, priority=True),
         Binding("enter", "keep", "keep what is on trial", show=False),
         Binding("escape", "back", "back", show=False),
     ]
@@ -171,6 +173,16 @@ class TuningScreen(TuningView):
         knobs = list(self.query(Knob))
         self.set_focus(knobs[(knobs.index(self._knob) + by) % len(knobs)])  # at once: the next key is for it
 
+    def action_previous(self) -> None:
+        """Go to the knob before."""
+        self.action_next(-1)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Leave k to what is being typed: it is a unit, too."""
+        del parameters
+        is_typing = isinstance(self.focused, Knob) and bool(self.focused.typed)
+        return action != "previous" or not is_typing
+
     def do_try(self) -> None:
         """Have the next changes on trial; begin the time of a trial anew."""
         if self._facts.trial:
@@ -208,6 +220,9 @@ class TuningScreen(TuningView):
     def do_undo_all(self) -> None:
         """Go back to the limits of when the pane was opened."""
         self._wanted, self._is_trying = {}, False
+        if self._facts.limits == self._opened and not self._in_flight:
+            self.notify("Nothing has changed since the pane was opened", timeout=3)
+            return
         if self._facts.trial:
             self._do("undo retune", partial(self._backend.containers.tuning.undo, self.container_id))
         opened = self._opened
