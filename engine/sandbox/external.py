@@ -260,9 +260,18 @@ def translated(
     variables = process.environment(what, home)
     who = {"uid": uid, "gid": gid, **({"additionalGids": groups} if groups else {})}
     env = [f"{name}={value}" for name, value in variables.items()]
-    mounts = [{**item, "source": volumes.get(str(item.get("source")), item.get("source"))} for item in config["mounts"]]
+    mounts = [_with_path(item, volumes) for item in config["mounts"]]
     return {**config, "ociVersion": VERSION, "mounts": mounts, "process": {**what, "user": who, "env": env},
         "linux": {**config["linux"], "cgroupsPath": cgroup}}  # fmt: skip
+
+
+def _with_path(mount: Document, volumes: dict[str, str]) -> Document:
+    """Return a mount with a volume's path; of a file not read-only below it, where nothing is and crun 1.8 fails."""
+    source = volumes.get(str(mount.get("source")), mount.get("source"))
+    options: list[str] = mount.get("options") or []
+    if "rro" in options and not os.path.isdir(str(source)):
+        options = [option for option in options if option != "rro"]
+    return {**mount, "source": source, "options": options}
 
 
 def last_error(log: bytes) -> str:
