@@ -159,6 +159,8 @@ async def test_the_cursor_walks_over_two_hundred_members_and_stays_in_sight() ->
     async def body(pilot: P, _backend: FakeBackend) -> None:
         picture = topology(pilot)
         await until(pilot, lambda: len(keys_of(picture.lines)) == 200)
+        await until(pilot, lambda: picture.show_vertical_scrollbar)
+        assert max(len(line.text) for line in picture.lines) <= picture.scrollable_content_region.width
         await pilot.press("enter", "G")
         await until(pilot, lambda: picture.cursor_key == keys_of(picture.lines)[-1])
         last = next(number for number, line in enumerate(picture.lines) if line.key == picture.cursor_key)

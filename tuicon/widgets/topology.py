@@ -40,6 +40,7 @@ class Topology(ScrollView, can_focus=True):
     Topology {
         scrollbar-size-vertical: 1;
         overflow-x: hidden;
+        scrollbar-gutter: stable;
         & > .topology--cursor { background: $primary 35%; }
         & > .topology--cursor-blurred { background: $foreground 12%; }
         & > .topology--empty { color: $muted; }
