@@ -80,7 +80,7 @@ class Volumes(VolumeStore):
         given = dict(options or {})
         is_ours = driver in ("", "local") and "type" not in given
         size = quota.parse_size(given.pop("size")) if is_ours and "size" in given else 0
-        is_there = bool(name) and self._paths.volumes.joinpath(name, "volume.json").exists()
+        is_there = is_name(name) and self._paths.volumes.joinpath(name, "volume.json").exists()
         made = super().create(name, labels=labels, driver=driver, options=given)
         if not size or (is_there and made.quota == size):
             return made
