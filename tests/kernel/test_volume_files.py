@@ -243,6 +243,7 @@ def test_lists_and_prunes_choose_as_docker_does(engine: Engine, docker: Docker) 
         assert done.returncode == 0, done.stderr
         return sorted(done.stdout.decode().split())
 
+    theirs("volume", "prune", "-f")  # those of other tests
     for name, flags in VOLUMES.items():
         for ask in (ours, theirs):
             assert ask("volume", "create", *flags, name) == [name]
