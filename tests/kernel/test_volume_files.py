@@ -243,7 +243,8 @@ def test_lists_and_prunes_choose_as_docker_does(engine: Engine, docker: Docker) 
         assert done.returncode == 0, done.stderr
         return sorted(done.stdout.decode().split())
 
-    theirs("volume", "prune", "-f")  # those of other tests
+    theirs("rm", "-f", "-v", *left) if (left := theirs("ps", "-a", "-q")) else None  # by other tests
+    theirs("volume", "prune", "-f")
     for name, flags in VOLUMES.items():
         for ask in (ours, theirs):
             assert ask("volume", "create", *flags, name) == [name]
