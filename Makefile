@@ -14,7 +14,7 @@ run: $(VENV)/run.stamp  ## set up and open the console (asks sudo only when not 
 	@exec $(SUDO) $(abspath $(BIN))/tuicon
 
 test: $(VENV)/test.stamp check  ## set up, check, and run all tests of this machine's kernel
-	$(SUDO) env CI=$(CI) $(BIN)/python -m pytest -q $(TESTS)
+	$(SUDO) env CI=$(CI) tests/run $(BIN)/python $(TESTS)
 
 test-v2: $(VENV)/test.stamp  ## run the kernel tests in a virtual machine with pure cgroup v2
 	$(SUDO) tests/lab/test-v2 $(abspath $(BIN))/python $(TESTS)
