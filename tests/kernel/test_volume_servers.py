@@ -156,18 +156,20 @@ def test_a_dead_server_is_named_in_time_and_nothing_else_waits_for_it(
         )
         said: list[str] = []
 
-        def start() -> None:
+        def start(name: str) -> None:
             try:
-                engine.containers.run(spec("true", mounts=(Mount("volume", "/s", "dead"),)))
+                engine.containers.run(spec("true", mounts=(Mount("volume", "/s", name),)))
             except StartFailed as error:
                 said.append(str(error))
 
-        threads = [threading.Thread(target=start) for _ in range(3)]
+        names = ["dead", "dead", "far", "far"]  # not there yet, and mounted by another container
+        threads = [threading.Thread(target=start, args=(name,)) for name in names]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert said == [f"cannot mount the volume dead: the server {SERVER}: no answer within 15 seconds"] * 3
+        reason = f"the server {SERVER}: no answer within 15 seconds"
+        assert sorted(said) == [f"cannot mount the volume {name}: {reason}" for name in names]
         assert {volume.name for volume in engine.volumes.list()} == {"far", "missing", "dead"}
         assert engine.volumes.inspect("dead")["Options"]["server"] == SERVER
         engine.containers.stop(running.id, timeout=0)
