@@ -90,15 +90,16 @@ class Volumes:
         asked_at = time.monotonic()
         os.makedirs(str(volume["notes"]), 0o700, exist_ok=True)
         with files.FileLock(f"{volume['notes']}/lock"):
+            _fail_with_others(volume, asked_at)
             namespace = _held_by_others(str(volume["notes"]))
             if namespace < 0:
-                _fail_with_others(volume, asked_at)
                 namespace = _mounted(volume)
             self._namespaces[name] = namespace
             note = {"start": procfs.start_time(os.getpid()), "fd": namespace, "inode": os.fstat(namespace).st_ino}
             files.write_atomic(_note(volume), json.dumps(note).encode())
             if volume.get("copy"):
                 _fill(volume, namespace)
+            _unlink(f"{volume['notes']}/{_FAILED}")
         return namespace
 
 
@@ -106,6 +107,8 @@ def _named(volume: Document, make: Callable[[], int]) -> int:
     try:
         return make()
     except OSError as error:
+        if volume.get("mount") and isinstance(error, TimeoutError):
+            error = OSError(error.errno, _reason(volume["mount"], error))
         subpath = str(volume.get("subpath") or "")
         where = f"{subpath} of {_what(volume)}" if subpath else _what(volume)
         raise MountError(error, where) from error
@@ -157,20 +160,29 @@ def _fail_with_others(volume: Document, asked_at: float) -> None:
 def _mounted(volume: Document) -> int:
     """Mount a volume; return the mount namespace that has it as its root."""
     plan: Document = volume["mount"]
-    seconds = float(plan["timeout"])
     try:
-        return trees.made_by_child(lambda: _namespace_with(plan, str(volume["place"])), seconds)
+        return trees.made_by_child(lambda: _namespace_with(plan, str(volume["place"])), float(plan["timeout"]))
     except OSError as error:
-        number, server = error.errno or errno.EIO, str(plan.get("server") or "")
-        text = error.strerror or str(error)
-        if isinstance(error, TimeoutError):
-            text = f"no answer within {seconds:.0f} seconds"
-        elif text == os.strerror(errno.ENODEV):
-            text = f"this kernel has no file system of the type {plan['type']}"
-        text = f"the server {server}: {text}" if server else f"{plan['source']}: {text}"
-        failed = {"at": time.monotonic(), "errno": number, "text": text}
-        files.write_atomic(f"{volume['notes']}/{_FAILED}", json.dumps(failed).encode())
-        raise MountError(OSError(number, text), _what(volume)) from error
+        raise _failure(volume, error) from error
+
+
+def _failure(volume: Document, error: OSError) -> MountError:
+    """Note for those who wait that a volume has failed; return what to raise."""
+    number, text = error.errno or errno.EIO, _reason(volume["mount"], error)
+    failed = {"at": time.monotonic(), "errno": number, "text": text}
+    files.write_atomic(f"{volume['notes']}/{_FAILED}", json.dumps(failed).encode())
+    return MountError(OSError(number, text), _what(volume))
+
+
+def _reason(plan: Document, error: OSError) -> str:
+    """Return why a volume failed, and whose fault that is."""
+    text = error.strerror or str(error)
+    if isinstance(error, TimeoutError):
+        text = f"no answer within {float(plan['timeout']):.0f} seconds"
+    elif text == os.strerror(errno.ENODEV):
+        text = f"this kernel has no file system of the type {plan['type']}"
+    server = str(plan.get("server") or "")
+    return f"the server {server}: {text}" if server else f"{plan['source']}: {text}"
 
 
 def _namespace_with(plan: Document, place: str) -> int:
@@ -249,12 +261,13 @@ def _path_in(root_fd: int, subpath: str) -> int:
 
 def _fill(volume: Document, namespace: int) -> None:
     """Copy what an image has at the mount point into a volume that is empty."""
+    if not _is_empty(volume, namespace):
+        return
     copy: Document = volume["copy"]
     image = trees.made_by_child(lambda: _image({"lower": copy["lower"], "place": volume["place"]}, ""))
 
     def fill() -> int:
-        syscalls.setns(namespace, syscalls.CLONE_NEWNS)
-        root = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        root = _root_of(namespace)
         inside.copy_up(image, str(copy["target"]), root)
         return root
 
@@ -265,3 +278,27 @@ def _fill(volume: Document, namespace: int) -> None:
         raise MountError(OSError(error.errno, text), _what(volume)) from error
     finally:
         os.close(image)
+
+
+def _is_empty(volume: Document, namespace: int) -> bool:
+    """Return whether a volume has no files; a server that is gone by now is not waited for much longer."""
+
+    def look() -> int:
+        root = _root_of(namespace)
+        if os.listdir(root):
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+        return root
+
+    try:
+        os.close(trees.made_by_child(look, float(volume["mount"]["timeout"])))
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise _failure(volume, error) from error
+        return False
+    return True
+
+
+def _root_of(namespace: int) -> int:
+    """In a child: enter a mount namespace; return its root, opened for reading."""
+    syscalls.setns(namespace, syscalls.CLONE_NEWNS)
+    return os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -12,7 +12,7 @@ from engine.volumes.drivers.local import split
 _OPTIONS = ("server", "share", "version", "o")
 _VERSIONS = ("4.2", "4.1", "4.0", "4", "3")
 _SOFT = ["soft", "timeo=100", "retrans=2"]
-"""Whoever reads or writes gets an error, half a minute after the server has last answered, instead of hanging for ever."""
+"""Whoever reads or writes gets an error instead of hanging for ever: half a minute after asking, or twice that for opening."""
 
 
 class Nfs:
