@@ -13,6 +13,7 @@ from engine.containers.exchange import Exchange
 from engine.containers.records import Registry
 from engine.errors import Conflict, InvalidArgument, NotFound, NotSupported, StoreError
 from engine.model.container import Container, ContainerSpec, ExecSpec, LogEntry, Process, RestartPolicy
+from engine.model.health import HealthCheck
 from engine.model.limits import Limits, LimitsChanged
 from engine.model.reach import Reach
 from engine.model.status import Status
@@ -436,6 +437,14 @@ class Containers(Exchange):
             Conflict: It is removed when it ends.
         """
         self._lifecycle.set_restart(self._registry.resolve(ref), policy)
+
+    def set_health(self, ref: str, wanted: HealthCheck) -> None:
+        """Change how the health of a container is checked, of a running one too; what is not named stays.
+
+        Raises:
+            InvalidArgument: It is malformed, or there is nothing to check.
+        """
+        self._lifecycle.set_health(self._registry.resolve(ref), wanted)
 
     @property
     def connections(self) -> Connections:

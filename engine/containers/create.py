@@ -287,7 +287,7 @@ class Creator:
             "networking": str(running / NETWORKING),
             "lock": str(self._paths.lock(f"container-{record.id}")),
             "restart": asdict(record.spec.restart),
-            "health": _health(record.spec.health, running),
+            "health": health_settings(record.spec.health, running),
             "attach": str(running / "attach.sock"),
             "journal": str(self._paths.journal),
             "stdin": record.spec.interactive,
@@ -311,7 +311,8 @@ def cgroup_name(paths: Paths, container_id: str, parent: str = "") -> str:
     return f"/{parent.strip('/')}/{container_id}" if parent else f"{paths.host_name}/{container_id}"
 
 
-def _health(check: HealthCheck, running: Path) -> dict[str, Any] | None:
+def health_settings(check: HealthCheck, running: Path) -> dict[str, Any] | None:
+    """Return what a monitor must know to check a container's health; None when it does not."""
     return {**asdict(check), "path": str(running / HEALTH)} if check.is_wanted else None
 
 
@@ -321,13 +322,22 @@ def _sharing(shared: Shared) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value}
 
 
+def check_health(check: HealthCheck) -> None:
+    """Refuse a health check of another form than those of docker.
+
+    Raises:
+        InvalidArgument: It names neither CMD, CMD-SHELL nor NONE.
+    """
+    if check.test not in ((), ("NONE",)) and not check.is_wanted:
+        raise InvalidArgument(f"invalid health check {check.test[0]!r}: expected CMD, CMD-SHELL or NONE")
+
+
 def _check_policies(spec: ContainerSpec) -> None:
     if spec.init and not reaper.is_available():
         raise NotSupported(f"--init has no program for this kind of machine, {os.uname().machine}")
     if spec.auto_remove and spec.restart.name != "no":
         raise InvalidArgument("a container that is removed when it ends cannot have a restart policy")
-    if spec.health.test not in ((), ("NONE",)) and not spec.health.is_wanted:
-        raise InvalidArgument(f"invalid health check {spec.health.test[0]!r}: expected CMD, CMD-SHELL or NONE")
+    check_health(spec.health)
     parts = spec.cgroup_parent.strip("/").split("/")
     if spec.cgroup_parent and any(part in ("", ".", "..") for part in parts):
         raise InvalidArgument(f"invalid cgroup parent {spec.cgroup_parent!r}: expected a path such as /tenants/blue")

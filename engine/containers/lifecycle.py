@@ -11,13 +11,15 @@ import socket
 import time
 from collections.abc import Iterator
 
-from engine.containers.create import STOPPING, Creator, cgroup_name, signal_number
+from engine.containers import runtimes
+from engine.containers.create import STOPPING, Creator, cgroup_name, check_health, health_settings, signal_number
 from engine.containers.launch import Launcher
-from engine.containers.records import Known, Record, Registry, State
-from engine.errors import Conflict, LauncherLost, NotFound, StoreError
+from engine.containers.records import HEALTH, Known, Record, Registry, State
+from engine.errors import Conflict, InvalidArgument, LauncherLost, NotFound, StoreError
 from engine.linux import files, procfs
 from engine.linux.cgroup.group import Group, group_for
 from engine.model.container import RestartPolicy
+from engine.model.health import HealthCheck
 from engine.model.status import Status
 from engine.model.value import asdict, replace
 from engine.networks.networks import NetworkStore
@@ -276,6 +278,34 @@ class Lifecycle:
             records.save(self._paths.container(container_id) / "record.json", replace(record, spec=spec))
             self._update_monitor(container_id, restart=asdict(policy))
         self._journal.append("container", "update", container_id, record.name, restart=policy.name)
+
+    def set_health(self, container_id: str, wanted: HealthCheck) -> None:
+        """Change how a container's health is checked; the monitor of a running one notices within a second.
+
+        Args:
+            container_id: The container.
+            wanted: What is other than before; ("NONE",) checks no more.
+
+        Raises:
+            InvalidArgument: It is malformed, or there is nothing to check.
+            NotSupported: Commands cannot be run in a container of its runtime.
+        """
+        check_health(wanted)
+        with self.lock(container_id):
+            record = self._registry.record(container_id)
+            before = record.spec.health
+            check = wanted if wanted.test == ("NONE",) else wanted.completed_by(before)
+            if not check.is_wanted and wanted.test != ("NONE",):
+                raise InvalidArgument(
+                    f"container {record.name} has no health check that could be changed: name a command"
+                )
+            spec = replace(record.spec, health=check)
+            runtimes.check(spec)
+            records.save(self._paths.container(container_id) / "record.json", replace(record, spec=spec))
+            if check.test != before.test:  # what was found is of another check
+                self._paths.running(container_id).joinpath(HEALTH).unlink(missing_ok=True)
+            self._update_monitor(container_id, health=health_settings(check, self._paths.running(container_id)))
+        self._journal.append("container", "update", container_id, record.name, health=" ".join(check.test))
 
     def _update_monitor(self, container_id: str, **changes: object) -> None:
         """Write something else into monitor.json, once there is one."""

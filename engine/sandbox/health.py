@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 LARGEST_OUTPUT = 4096
 MOST_RESULTS = 5
+_LOOKS_EVERY = 1.0
 _SHORTEST_INTERVAL = 0.1  # an image may ask for less, but each check costs the host
 _ROUNDS = 20
 _KEPT_FD = 3
@@ -45,11 +46,15 @@ class Verdict:
     """
 
     def __init__(self, settings: Document) -> None:
-        self._retries = int(settings.get("retries") or 0) or 3
-        self._start_period = float(settings.get("start_period") or 0)
         self.status = "starting"
         self.streak = 0
         self.log: list[Document] = []
+        self.change(settings)
+
+    def change(self, settings: Document) -> None:
+        """Judge by other numbers from now on."""
+        self._retries = int(settings.get("retries") or 0) or 3
+        self._start_period = float(settings.get("start_period") or 0)
 
     def add(self, result: Document, since_start: float) -> bool:
         """Take a result; return whether the status is another one now.
@@ -70,30 +75,60 @@ class Verdict:
 
 
 class HealthChecks(Timer):
-    """Checks one container, as a timer and a descriptor in the loop of its monitor, which never waits for a check."""
+    """Checks one container, as a timer and a descriptor in the loop of its monitor, which never waits for a check.
 
-    def __init__(self, settings: Document, process: Document, seccomp: str, report: Callable[[str], None]) -> None:
+    The settings may be changed while it runs: they are read again when the file that has them is another one.
+    """
+
+    def __init__(self, place: str, process: Document, seccomp: str, report: Callable[[str], None]) -> None:
         """Prepare; nothing is checked before begin.
 
         Args:
-            settings: The health check, and "path": where its state is kept.
+            place: The path of monitor.json; "health" of it has the check, None for none, and "path": where its state is kept.
             process: `process` of the config.
             seccomp: The path of the compiled filter; empty for none.
             report: Is told each new status.
         """
-        self._settings = settings
-        self._process = {**process, "terminal": False, "args": command_of(list(settings["test"]))}
+        self._place = place
+        self._container_process = self._process = process
         self._seccomp = seccomp
         self._report = report
+        self._settings: Document = {}
+        self._verdict = Verdict({})
+        self._checker = self._result = -1
+        self._said = b""
+        self._interval = self._start_interval = self._timeout = self._due = self._looks_at = 0.0
+        self._seen = -1
+        self._look()
+
+    def _look(self) -> bool:
+        """Read the settings when the file is another one; return whether they have changed."""
+        self._looks_at = time.monotonic() + _LOOKS_EVERY
+        try:
+            seen = os.stat(self._place).st_mtime_ns
+            if seen == self._seen:
+                return False
+            self._seen = seen
+            settings: Document = json.loads(files.read_file(self._place)).get("health") or {}
+        except (OSError, ValueError):  # somebody removes the container
+            return False
+        before, self._settings = self._settings, settings
+        if settings == before:
+            return False
+        arguments = command_of(list(settings.get("test") or []))
+        self._process = {**self._container_process, "terminal": False, "args": arguments}
         self._interval = max(float(settings.get("interval") or 30), _SHORTEST_INTERVAL)
         self._start_interval = max(float(settings.get("start_interval") or 5), _SHORTEST_INTERVAL)
         self._timeout = float(settings.get("timeout") or 30)
-        self._verdict = Verdict(settings)
-        self._checker = self._result = -1
-        self._said = b""
+        if settings.get("test") == before.get("test"):
+            self._verdict.change(settings)
+        else:
+            self._verdict = Verdict(settings)
+        return True
 
     def reset(self) -> None:
         """Forget the results of an earlier run, before the next is seen."""
+        self._look()
         self._verdict = Verdict(self._settings)
         self._save()
 
@@ -111,12 +146,19 @@ class HealthChecks(Timer):
             self._forget()
 
     def left(self) -> float | None:
-        """Return the milliseconds until there is something to do; None while a check runs."""
-        return None if self._checker > 0 else max(0.0, self._due - time.monotonic()) * 1000
+        """Return the milliseconds until there is something to do; None while a check runs, and when there is none."""
+        if self._checker > 0 or not self._settings:
+            return None  # the recorder has the loop look once a second
+        return max(0.0, self._due - time.monotonic()) * 1000
 
     def tick(self) -> None:
         """Start a check when it is time, but none in a container that is paused."""
-        if self._checker > 0 or time.monotonic() < self._due:
+        if self._checker > 0:
+            return
+        if time.monotonic() >= self._looks_at and self._look():
+            self._save()
+            self._plan()
+        if not self._settings or time.monotonic() < self._due:
             return
         if self._group.is_frozen():
             self._plan()
@@ -160,6 +202,8 @@ class HealthChecks(Timer):
         self._checker = self._result = -1
 
     def _save(self) -> None:
+        if not self._settings:
+            return
         found = {"status": self._verdict.status, "failing_streak": self._verdict.streak, "log": self._verdict.log}
         try:
             files.write_atomic(str(self._settings["path"]), json.dumps(found).encode())
@@ -225,7 +269,7 @@ class HealthChecks(Timer):
 
 def command_of(test: list[str]) -> list[str]:
     """Return the arguments of ("CMD", program, argument…) or ("CMD-SHELL", line)."""
-    return test[1:] if test[0] == "CMD" else ["/bin/sh", "-c", *test[1:]]
+    return test[1:] if test[:1] == ["CMD"] else ["/bin/sh", "-c", *test[1:]]
 
 
 def _kill_session(group: Group, leader: int) -> None:

@@ -50,7 +50,8 @@ class Monitor:
         self._group: Group = cgroups.group_for(str(self._settings["cgroup"]))
         self._streams = Streams(self._settings, session)
         self._policy = RestartPolicy(self._settings.get("restart") or {})
-        self._checks = self._health_checks()
+        self._checks = HealthChecks(f"{bundle}/monitor.json", self._config["process"], str(self._settings.get("seccomp") or ""),
+            lambda status: self._journal(f"health_status: {status}"))  # fmt: skip
         runtime = str(self._settings.get("runtime") or "")
         self._external = External(runtime, self._config, self._settings, self._group) if runtime else None
         self._resolver = Resolver(self._settings, self._streams)
@@ -82,26 +83,17 @@ class Monitor:
             self._live()
         self._finish()
 
-    def _health_checks(self) -> HealthChecks | None:
-        settings: Document | None = self._settings.get("health")
-        if not settings:
-            return None
-        return HealthChecks(settings, self._config["process"], str(self._settings.get("seccomp") or ""),
-            lambda status: self._journal(f"health_status: {status}"))  # fmt: skip
-
     def _live(self) -> None:
         """Supervise one run to its end, and write that down."""
         began = time.monotonic()
-        if self._checks:
-            self._checks.begin(self._pid, self._group, self._streams)
+        self._checks.begin(self._pid, self._group, self._streams)
         self._recorder.begin(self._group, self._pid)
         self._follower.is_running = True
-        timers = (self._recorder, self._follower, self._resolver, *([self._checks] if self._checks else []))
+        timers = (self._recorder, self._follower, self._resolver, self._checks)
         status = self._streams.supervise(self._pid, *timers)
         self._follower.is_running = False
         self._recorder.end()
-        if self._checks:
-            self._checks.end()
+        self._checks.end()
         self._lasted = time.monotonic() - began
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         exit_code = 128 + number if number else os.WEXITSTATUS(status)
@@ -174,8 +166,7 @@ class Monitor:
     def _start(self) -> None:
         self._ports.hold()
         self._resolver.listen()
-        if self._checks:
-            self._checks.reset()
+        self._checks.reset()
         self._group.create()
         if not self._external:
             self._group.apply(self._config["linux"].get("resources") or {})

@@ -6,13 +6,18 @@ import io
 import json
 import os
 import signal
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from engine.api import Engine
+from engine.errors import InvalidArgument
 from engine.model.container import Container, ContainerSpec, ExecSpec, RestartPolicy
 from engine.model.health import Health, HealthCheck
 from tests.kernel.test_features import execute
@@ -144,6 +149,42 @@ def test_each_run_starts_anew(engine: Engine) -> None:
     assert again.started_at is not None
     assert min(result.started_at for result in health(engine, again).log) >= again.started_at
     assert events(engine, container) == ["health_status: unhealthy"] * 2
+
+
+def test_a_check_is_given_changed_and_taken_away_while_the_container_runs(engine: Engine) -> None:
+    container = engine.containers.run(
+        ContainerSpec(IMAGE, command=("sleep", "10000"), network="none", stop_timeout=0.1, name="changed")
+    )
+    with pytest.raises(InvalidArgument, match="changed has no health check"):
+        engine.containers.set_health("changed", QUICK)
+    assert (
+        update(engine, "--health-cmd", "test -e /ok", "--health-interval", "100ms", "--health-retries", "1", "changed")
+        == 0
+    )
+    becomes(engine, container, "unhealthy")
+    execute(engine, container, "touch /ok")
+    becomes(engine, container, "healthy")
+    assert update(engine, "--health-interval", "200ms", "changed") == 0
+    assert health(engine, container).status == "healthy"
+    found = engine.containers.inspect("changed")["Config"]["Healthcheck"]
+    assert (found["Test"], found["Interval"]) == (["CMD-SHELL", "test -e /ok"], 200_000_000)
+    assert update(engine, "--health-cmd", "test ! -e /ok", "changed") == 0
+    becomes(engine, container, "unhealthy")
+    assert update(engine, "--no-healthcheck", "changed") == 0
+    assert engine.containers.get("changed").health is None
+    said = events(engine, container)
+    engine.containers.restart("changed")
+    assert engine.containers.get("changed").health is None
+    assert update(engine, "--health-cmd", "true", "changed") == 0
+    becomes(engine, container, "healthy")
+    assert said == [f"health_status: {word}" for word in ("unhealthy", "healthy", "unhealthy")]
+    assert update(engine, "--trial", "5s", "--cpus", "1", "--health-cmd", "true", "changed") != 0
+
+
+def update(engine: Engine, *words: str) -> int:
+    return subprocess.run(
+        [sys.executable, "-m", "tuicon", "--root", str(engine.root), "update", *words], check=False
+    ).returncode
 
 
 def image_with_check(engine: Engine, check: dict[str, Any], saved: Callable[[io.BytesIO], None]) -> str:

@@ -341,16 +341,18 @@ def top(engine: Engine, arguments: argparse.Namespace) -> int:
 
 def update(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon update."""
+    from engine.model.health import HealthCheck
     from tuicon.cli import tuning
-    from tuicon.cli.spec import parse_restart
+    from tuicon.cli.spec import health_of, parse_restart
     from tuicon.model import limit_flags
 
     if tuning.is_asked(arguments):
         return tuning.update(engine, arguments)
     policy = parse_restart(arguments.restart) if arguments.restart is not None else None
+    health = health_of(arguments)
     has_limits = not limit_flags.is_empty(arguments)
-    if not has_limits and policy is None:
-        raise Usage("update: neither a limit nor a restart policy is named")
+    if not has_limits and policy is None and health == HealthCheck():
+        raise Usage("update: neither a limit nor a restart policy nor a health check is named")
     change = limit_flags.change_of(arguments)
 
     def update_one(ref: str) -> None:
@@ -358,5 +360,7 @@ def update(engine: Engine, arguments: argparse.Namespace) -> int:
             engine.containers.update(ref, change)
         if policy is not None:
             engine.containers.set_restart(ref, policy)
+        if health != HealthCheck():
+            engine.containers.set_health(ref, health)
 
     return each(arguments.containers, update_one)

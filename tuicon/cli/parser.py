@@ -201,6 +201,7 @@ def _update(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--restart", metavar="POLICY", help="no, on-failure[:N], always or unless-stopped")
     limit_flags.add_flags(parser)
     tuning_flags.update(parser)
+    spec.add_health_flags(parser)
     _containers(parser)
 
 
@@ -304,7 +305,7 @@ _CONTAINER_VERBS: dict[str, tuple[str, Add]] = {
     "port": ("show which ports of the host lead to a container", _port),
     "top": ("list a container's processes", _top),
     "stats": ("show the resource use of containers", _stats),
-    "update": ("change limits and restart policies of containers, running ones at once", _update),
+    "update": ("change limits, restart policies and health checks of containers, running ones at once", _update),
     "cp": ("copy files into or out of a container", copying.add_cp),
     "commit": ("make an image out of what a container changed", copying.add_commit),
     "export": ("write a container's root file system as a tar archive", copying.add_export),

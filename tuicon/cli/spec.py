@@ -50,7 +50,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cidfile", metavar="FILE", help="write its id to a file")
     _add_network_flags(parser)
     _add_file_flags(parser)
-    _add_health_flags(parser)
+    add_health_flags(parser)
     isolation.add_flags(parser)
     limit_flags.add_flags(parser)
     parser.add_argument("--help", action="help", help="show this text")
@@ -77,7 +77,8 @@ def _add_file_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shm-size", default="64m", metavar="SIZE", help="size of /dev/shm")
 
 
-def _add_health_flags(parser: argparse.ArgumentParser) -> None:
+def add_health_flags(parser: argparse.ArgumentParser) -> None:
+    """Add what says how health is checked."""
     group = parser.add_argument_group("health")
     group.add_argument("--health-cmd", metavar="COMMAND", help="shell command that checks its health")
     group.add_argument("--health-interval", metavar="TIME", help="time between two checks (30s)")
@@ -107,7 +108,7 @@ def spec_of(arguments: argparse.Namespace) -> ContainerSpec:
         limits=limit_flags.of_arguments(arguments), shm_size=parse_size(arguments.shm_size),
         stop_signal=arguments.stop_signal, stop_timeout=arguments.stop_timeout, auto_remove=arguments.rm,
         log=_log_options(arguments), init=arguments.init, runtime=arguments.runtime,
-        restart=parse_restart(arguments.restart), health=_health(arguments),
+        restart=parse_restart(arguments.restart), health=health_of(arguments),
     )  # fmt: skip
     return isolation.with_isolation(_with_ports(spec, arguments), arguments)
 
@@ -158,7 +159,12 @@ def parse_restart(text: str) -> RestartPolicy:
     return RestartPolicy(name, int(number or 0))
 
 
-def _health(arguments: argparse.Namespace) -> HealthCheck:
+def health_of(arguments: argparse.Namespace) -> HealthCheck:
+    """Return the health check that the flags ask for; an empty one when they do not.
+
+    Raises:
+        Usage: A flag's value is malformed.
+    """
     texts = {name: getattr(arguments, f"health_{name}") for name in _HEALTH_TIMES}
     times = {name: _health_time(name, text) for name, text in texts.items() if text is not None}
     retries = arguments.health_retries or 0

@@ -6,9 +6,10 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from engine.model.health import HealthCheck
 from engine.model.limits import Effective, Limits, Preview
 from engine.model.value import names
-from tuicon.cli import output
+from tuicon.cli import output, spec
 from tuicon.cli.failure import Exit, Usage, complain
 from tuicon.cli.isolation import parse_ulimit
 from tuicon.model import limit_flags, units
@@ -32,8 +33,10 @@ def update(engine: Engine, arguments: argparse.Namespace) -> int:
     has_limits = not limit_flags.is_empty(arguments)
     if sum(bool(getattr(arguments, name)) for name in ("dry_run", "trial", "step_down", *_WITHOUT_LIMITS)) > 1:
         raise Usage("update: of --dry-run, --trial, --step-down, --confirm and --undo only one can be given")
-    if arguments.restart is not None:
-        raise Usage("update: --restart goes with limits only, without flags that try, show, confirm or undo them")
+    if arguments.restart is not None or spec.health_of(arguments) != HealthCheck():
+        raise Usage(
+            "update: restart policies and health checks go with limits only, without flags that try, show, confirm or undo them"
+        )
     if has_limits and (arguments.confirm or arguments.undo):
         raise Usage("update: --confirm and --undo take no limits")
     if not has_limits and (arguments.dry_run or arguments.trial or arguments.step_down or arguments.force):
