@@ -120,7 +120,6 @@ def test_the_restart_policy_has_the_last_word(engine: Engine) -> None:
 
 def test_a_container_that_was_removed_when_it_ended_is_still_explained(engine: Engine) -> None:
     container = run(engine, "exit 6", name="brief", auto_remove=True)
-    engine.containers.wait(container.id, timeout=60)
     until(lambda: not engine.containers.list())
     for ref in ("brief", container.id[:12]):
         found = engine.containers.causes.why(ref)
