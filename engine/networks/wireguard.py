@@ -203,7 +203,7 @@ class Tunnels:
 
     def _check_subnets(self, peer: Peer, others: list[Peer], before: list[Peer]) -> None:
         own = {text for one in before for text in one.allowed}
-        taken = {text: what for text, what in self._taken().items() if text not in own}
+        taken = {text: what for text, what in self._taken().items() if text not in own and ":" not in text}
         taken |= {text: "of another peer" for one in others for text in one.allowed}
         for text in peer.allowed:
             for other, what in taken.items():

@@ -51,7 +51,8 @@ def test_a_neighbour_that_takes_all_cpus_is_named(engine: Engine) -> None:
     victim = run(engine, *BURN, limits=Limits(cpu_shares=2))
     found = sufferer(engine, victim, waited, 2.0)
     assert found.levels["cpu"] > 20
-    assert (found.causes[0].kind, found.causes[0].name) == ("neighbour", engine.containers.get(hog).name)
+    named = engine.containers.get(hog).name
+    assert (found.causes[0].kind, found.causes[0].name) == ("neighbour", named), found.causes[0].sentence
     assert found.use.group.cpu_pressure
 
 
