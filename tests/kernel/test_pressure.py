@@ -49,11 +49,16 @@ def test_a_neighbour_that_takes_all_cpus_is_named(engine: Engine) -> None:
     loops = "while :; do :; done & " * (os.cpu_count() or 1)
     hog = run(engine, "sh", "-c", f"{loops} wait")
     victim = run(engine, *BURN, limits=Limits(cpu_shares=2))
-    found = sufferer(engine, victim, waited, 2.0)
-    assert found.levels["cpu"] > 20
     named = engine.containers.get(hog).name
-    assert (found.causes[0].kind, found.causes[0].name) == ("neighbour", named), found.causes[0].sentence
-    assert found.use.group.cpu_pressure
+    seen: list[Sufferer] = []
+
+    def is_named() -> bool:
+        seen.append(sufferer(engine, victim, waited, 2.0))
+        return [(one.kind, one.name) for one in seen[-1].causes[:1]] == [("neighbour", named)]
+
+    until(is_named)  # a virtual machine that gets little CPU itself looks idle now and then
+    assert seen[-1].levels["cpu"] > 20
+    assert seen[-1].use.group.cpu_pressure
 
 
 def test_the_pressure_of_the_host_is_what_the_kernel_says_or_the_reason_is_said(engine: Engine) -> None:
