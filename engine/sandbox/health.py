@@ -80,16 +80,18 @@ class HealthChecks(Timer):
     The settings may be changed while it runs: they are read again when the file that has them is another one.
     """
 
-    def __init__(self, place: str, process: Document, seccomp: str, report: Callable[[str], None]) -> None:
+    def __init__(
+        self, read: Callable[[], Document | None], process: Document, seccomp: str, report: Callable[[str], None]
+    ) -> None:
         """Prepare; nothing is checked before begin.
 
         Args:
-            place: The path of monitor.json; "health" of it has the check, None for none, and "path": where its state is kept.
+            read: Returns the check, {} for none, with "path": where its state is kept; None when it was not written anew.
             process: `process` of the config.
             seccomp: The path of the compiled filter; empty for none.
             report: Is told each new status.
         """
-        self._place = place
+        self._read_settings = read
         self._container_process = self._process = process
         self._seccomp = seccomp
         self._report = report
@@ -98,23 +100,18 @@ class HealthChecks(Timer):
         self._checker = self._result = -1
         self._said = b""
         self._interval = self._start_interval = self._timeout = self._due = self._looks_at = 0.0
-        self._seen = -1
         self._look()
 
     def _look(self) -> bool:
-        """Read the settings when the file is another one; return whether they have changed."""
+        """Read the settings; return whether they have changed."""
         self._looks_at = time.monotonic() + _LOOKS_EVERY
         try:
-            seen = os.stat(self._place).st_mtime_ns
-            if seen == self._seen:
-                return False
-            self._seen = seen
-            settings: Document = json.loads(files.read_file(self._place)).get("health") or {}
+            settings = self._read_settings()
         except (OSError, ValueError):  # somebody removes the container
             return False
-        before, self._settings = self._settings, settings
-        if settings == before:
+        if settings is None or settings == self._settings:
             return False
+        before, self._settings = self._settings, settings
         arguments = command_of(list(settings.get("test") or []))
         self._process = {**self._container_process, "terminal": False, "args": arguments}
         self._interval = max(float(settings.get("interval") or 30), _SHORTEST_INTERVAL)

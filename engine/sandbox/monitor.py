@@ -50,7 +50,8 @@ class Monitor:
         self._group: Group = cgroups.group_for(str(self._settings["cgroup"]))
         self._streams = Streams(self._settings, session)
         self._policy = RestartPolicy(self._settings.get("restart") or {})
-        self._checks = HealthChecks(f"{bundle}/monitor.json", self._config["process"], str(self._settings.get("seccomp") or ""),
+        self._settings_seen = -1
+        self._checks = HealthChecks(self._health_wanted, self._config["process"], str(self._settings.get("seccomp") or ""),
             lambda status: self._journal(f"health_status: {status}"))  # fmt: skip
         runtime = str(self._settings.get("runtime") or "")
         self._external = External(runtime, self._config, self._settings, self._group) if runtime else None
@@ -82,6 +83,16 @@ class Monitor:
         while self._starts_again():
             self._live()
         self._finish()
+
+    def _health_wanted(self) -> Document | None:
+        """Return the health check that is asked for by now, {} for none; None when nothing was written since the last look."""
+        path = f"{self._bundle}/monitor.json"
+        seen = os.stat(path).st_mtime_ns
+        if seen == self._settings_seen:
+            return None
+        self._settings_seen = seen
+        settings: Document = json.loads(files.read_file(path))
+        return settings.get("health") or {}
 
     def _live(self) -> None:
         """Supervise one run to its end, and write that down."""

@@ -343,13 +343,14 @@ def update(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon update."""
     from engine.model.health import HealthCheck
     from tuicon.cli import tuning
-    from tuicon.cli.spec import health_of, parse_restart
+    from tuicon.cli.health import check_of
+    from tuicon.cli.spec import parse_restart
     from tuicon.model import limit_flags
 
     if tuning.is_asked(arguments):
         return tuning.update(engine, arguments)
     policy = parse_restart(arguments.restart) if arguments.restart is not None else None
-    health = health_of(arguments)
+    health = check_of(arguments)
     has_limits = not limit_flags.is_empty(arguments)
     if not has_limits and policy is None and health == HealthCheck():
         raise Usage("update: neither a limit nor a restart policy nor a health check is named")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Add = Callable[[argparse.ArgumentParser], None]
 
-copying, inside_flags, network_flags = map(Later, ("copying", "inside_flags", "network_flags"))
+copying, health, inside_flags, network_flags = map(Later, ("copying", "health", "inside_flags", "network_flags"))
 limit_flags = Later("limit_flags", "tuicon.model")
 pressure_flags, registry_flags, scan_flags, spec, tuning_flags, volume_flags = map(
     Later, ("pressure_flags", "registry_flags", "scan_flags", "spec", "tuning_flags", "volume_flags")
@@ -201,7 +201,7 @@ def _update(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--restart", metavar="POLICY", help="no, on-failure[:N], always or unless-stopped")
     limit_flags.add_flags(parser)
     tuning_flags.update(parser)
-    spec.add_health_flags(parser)
+    health.add_flags(parser)
     _containers(parser)
 
 

@@ -5,21 +5,19 @@ from __future__ import annotations
 import argparse
 
 from engine.model.container import ContainerSpec, LogOptions, Mount, RestartPolicy
-from engine.model.health import HealthCheck
 from engine.model.network import Attachment
 from engine.model.value import replace
-from tuicon.cli import isolation, network_flags
+from tuicon.cli import health, isolation, network_flags
 from tuicon.cli.failure import Usage, complain
 from tuicon.cli.words import add_flag, add_list, environment, labels, pairs, path
 from tuicon.model import limit_flags
-from tuicon.model.units import parse_duration, parse_size
+from tuicon.model.units import parse_size
 
 _LOG_OPTIONS = {
     "json-file": ("max-size", "max-file", "tag", "labels", "env"),
     "journald": ("tag", "labels", "env"),
     "none": (),
 }  # fmt: skip
-_HEALTH_TIMES = ("interval", "timeout", "start_period", "start_interval")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +48,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cidfile", metavar="FILE", help="write its id to a file")
     _add_network_flags(parser)
     _add_file_flags(parser)
-    add_health_flags(parser)
+    health.add_flags(parser)
     isolation.add_flags(parser)
     limit_flags.add_flags(parser)
     parser.add_argument("--help", action="help", help="show this text")
@@ -77,18 +75,6 @@ def _add_file_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shm-size", default="64m", metavar="SIZE", help="size of /dev/shm")
 
 
-def add_health_flags(parser: argparse.ArgumentParser) -> None:
-    """Add what says how health is checked."""
-    group = parser.add_argument_group("health")
-    group.add_argument("--health-cmd", metavar="COMMAND", help="shell command that checks its health")
-    group.add_argument("--health-interval", metavar="TIME", help="time between two checks (30s)")
-    group.add_argument("--health-timeout", metavar="TIME", help="time that a check may take (30s)")
-    group.add_argument("--health-retries", type=int, metavar="N", help="failures in a row that make it unhealthy (3)")
-    group.add_argument("--health-start-period", metavar="TIME", help="time at the start in which failures do not count")
-    group.add_argument("--health-start-interval", metavar="TIME", help="time between two checks in that period (5s)")
-    add_flag(group, "--no-healthcheck", help="ignore the image's health check")
-
-
 def spec_of(arguments: argparse.Namespace) -> ContainerSpec:
     """Return the specification that the flags of run and create ask for.
 
@@ -108,7 +94,7 @@ def spec_of(arguments: argparse.Namespace) -> ContainerSpec:
         limits=limit_flags.of_arguments(arguments), shm_size=parse_size(arguments.shm_size),
         stop_signal=arguments.stop_signal, stop_timeout=arguments.stop_timeout, auto_remove=arguments.rm,
         log=_log_options(arguments), init=arguments.init, runtime=arguments.runtime,
-        restart=parse_restart(arguments.restart), health=health_of(arguments),
+        restart=parse_restart(arguments.restart), health=health.check_of(arguments),
     )  # fmt: skip
     return isolation.with_isolation(_with_ports(spec, arguments), arguments)
 
@@ -157,32 +143,6 @@ def parse_restart(text: str) -> RestartPolicy:
     if colon and (name != "on-failure" or not number.isdigit()):
         raise Usage(f"invalid restart policy {text!r}: only on-failure takes a number")
     return RestartPolicy(name, int(number or 0))
-
-
-def health_of(arguments: argparse.Namespace) -> HealthCheck:
-    """Return the health check that the flags ask for; an empty one when they do not.
-
-    Raises:
-        Usage: A flag's value is malformed.
-    """
-    texts = {name: getattr(arguments, f"health_{name}") for name in _HEALTH_TIMES}
-    times = {name: _health_time(name, text) for name, text in texts.items() if text is not None}
-    retries = arguments.health_retries or 0
-    if retries < 0:
-        raise Usage("--health-retries must not be negative")
-    if arguments.no_healthcheck:
-        if times or retries or arguments.health_cmd:
-            raise Usage("--no-healthcheck cannot be combined with the other flags for health")
-        return HealthCheck(("NONE",))
-    test = ("CMD-SHELL", arguments.health_cmd) if arguments.health_cmd else ()
-    return HealthCheck(test, retries=retries, **times)
-
-
-def _health_time(name: str, text: str) -> float:
-    seconds = parse_duration(text)
-    if 0 < seconds < 0.001 or seconds < 0:
-        raise Usage(f"--health-{name.replace('_', '-')} must be at least 1ms")
-    return seconds
 
 
 def _log_options(arguments: argparse.Namespace) -> LogOptions:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from engine.model.health import HealthCheck
 from engine.model.limits import Effective, Limits, Preview
 from engine.model.value import names
-from tuicon.cli import output, spec
+from tuicon.cli import output
 from tuicon.cli.failure import Exit, Usage, complain
+from tuicon.cli.health import check_of
 from tuicon.cli.isolation import parse_ulimit
 from tuicon.model import limit_flags, units
 from tuicon.model.changes import effect_sentence
@@ -33,7 +34,7 @@ def update(engine: Engine, arguments: argparse.Namespace) -> int:
     has_limits = not limit_flags.is_empty(arguments)
     if sum(bool(getattr(arguments, name)) for name in ("dry_run", "trial", "step_down", *_WITHOUT_LIMITS)) > 1:
         raise Usage("update: of --dry-run, --trial, --step-down, --confirm and --undo only one can be given")
-    if arguments.restart is not None or spec.health_of(arguments) != HealthCheck():
+    if arguments.restart is not None or check_of(arguments) != HealthCheck():
         raise Usage(
             "update: restart policies and health checks go with limits only, without flags that try, show, confirm or undo them"
         )
