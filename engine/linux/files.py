@@ -262,6 +262,29 @@ def _remove_files(directory: int) -> list[str]:
     return [name for name, is_directory in names if is_directory]
 
 
+def copy_attributes(source: int, target: int, *, may_fail: tuple[int, ...] = (), without: str = "") -> None:
+    """Copy owner, mode, extended attributes and times; the owner first, for a change of it drops bits and capabilities.
+
+    Args:
+        source: What has them.
+        target: What gets them.
+        may_fail: The error numbers with which an extended attribute may be refused, and is left out then.
+        without: The beginning of the names of extended attributes that are not copied; empty for none.
+    """
+    found = os.fstat(source)
+    os.fchown(target, found.st_uid, found.st_gid)
+    os.fchmod(target, found.st_mode & 0o7777)
+    for name in os.listxattr(source):
+        if without and name.startswith(without):
+            continue
+        try:
+            os.setxattr(target, name, os.getxattr(source, name))
+        except OSError as error:
+            if error.errno not in may_fail:
+                raise
+    os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
 def rfc3339(nanoseconds: int) -> str:
     """Return a time since the epoch as RFC 3339 in UTC with nanoseconds."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)

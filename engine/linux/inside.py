@@ -11,11 +11,12 @@ import os
 import stat
 
 from engine.linux import syscalls
-from engine.linux.files import write_all
+from engine.linux.files import copy_attributes, write_all
 
 _INSIDE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 _TRIES = 64
 _MOST_LINKS = 40
+_REFUSED = (errno.EOPNOTSUPP, errno.EPERM)
 
 
 def open_root(path: str | os.PathLike[str]) -> int:
@@ -234,23 +235,9 @@ def copy_up(root_fd: int, path: str, target_fd: int) -> None:
         return
     try:
         copy_tree(source, target_fd)
-        _copy_attributes(source, target_fd)
+        copy_attributes(source, target_fd, may_fail=_REFUSED)
     finally:
         os.close(source)
-
-
-def _copy_attributes(source_fd: int, target_fd: int) -> None:
-    """Copy owner, mode, times and the extended attributes that the target takes; a change of owner drops some of them."""
-    found = os.fstat(source_fd)
-    os.fchown(target_fd, found.st_uid, found.st_gid)
-    os.fchmod(target_fd, stat.S_IMODE(found.st_mode))
-    for name in os.listxattr(source_fd):
-        try:
-            os.setxattr(target_fd, name, os.getxattr(source_fd, name))
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EPERM):
-                raise
-    os.utime(target_fd, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
 def _copy_directory(source_fd: int, target_fd: int, name: str) -> None:
@@ -261,7 +248,7 @@ def _copy_directory(source_fd: int, target_fd: int, name: str) -> None:
         target = os.open(name, flags, dir_fd=target_fd)
         try:
             copy_tree(source, target)
-            _copy_attributes(source, target)
+            copy_attributes(source, target, may_fail=_REFUSED)
         finally:
             os.close(target)
     finally:
@@ -276,7 +263,7 @@ def _copy_file(source_fd: int, target_fd: int, name: str) -> None:
         try:
             while part := os.read(source, 1 << 20):
                 write_all(target, part)
-            _copy_attributes(source, target)
+            copy_attributes(source, target, may_fail=_REFUSED)
         finally:
             os.close(target)
     finally:

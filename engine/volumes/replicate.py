@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from engine.errors import CopyFailed
-from engine.linux import btrfs, inside
+from engine.linux import btrfs, files, inside
 
 _DEEPEST = 256
-_REFUSED = (errno.EOPNOTSUPP, errno.EPERM)
+_REFUSED = (errno.EOPNOTSUPP, errno.EPERM, errno.ENODATA)
 
 
 @contextmanager
@@ -90,7 +90,7 @@ class _Replica:
                 raise CopyFailed(f"cannot copy {path[:200]}/{name[:200]}: {error.strerror}") from error
             finally:
                 os.close(item_fd)
-        _copy_attributes(source_fd, target_fd)
+        files.copy_attributes(source_fd, target_fd, may_fail=_REFUSED)
 
     def _item(self, item_fd: int, target_fd: int, name: str, path: str, depth: int) -> None:
         found = os.fstat(item_fd)
@@ -143,7 +143,7 @@ class _Replica:
             copy_fd = os.open(name, flags, 0o600, dir_fd=target_fd)
             try:
                 self._content(source_fd, copy_fd)
-                _copy_attributes(source_fd, copy_fd)
+                files.copy_attributes(source_fd, copy_fd, may_fail=_REFUSED)
             finally:
                 os.close(copy_fd)
         finally:
@@ -177,17 +177,3 @@ def _copy_data(source_fd: int, copy_fd: int, size: int) -> None:
             offset += copied
         offset = max(offset, end)
     os.truncate(copy_fd, size)
-
-
-def _copy_attributes(source_fd: int, copy_fd: int) -> None:
-    """Copy owner, mode, extended attributes and times; the owner first, for a change of it drops bits."""
-    found = os.fstat(source_fd)
-    os.fchown(copy_fd, found.st_uid, found.st_gid)
-    os.fchmod(copy_fd, stat.S_IMODE(found.st_mode))
-    for name in os.listxattr(source_fd):
-        try:
-            os.setxattr(copy_fd, name, os.getxattr(source_fd, name))
-        except OSError as error:
-            if error.errno not in (*_REFUSED, errno.ENODATA):
-                raise
-    os.utime(copy_fd, ns=(found.st_atime_ns, found.st_mtime_ns))

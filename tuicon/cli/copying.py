@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from tuicon.cli import output
 from tuicon.cli.failure import Usage, complain
@@ -29,18 +29,38 @@ def add_cp(parser: argparse.ArgumentParser) -> None:
 
 def cp(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon cp."""
-    (source, source_path), (target, target_path) = place_of(arguments.source), place_of(arguments.target)
+    source, target = place_of(arguments.source)[0], place_of(arguments.target)[0]
     if source and target:
         raise Usage("cp: one of the two paths must be on the host")
     if not source and not target:
         raise Usage("cp: one of the two paths must be in a container (CONTAINER:PATH)")
+    return transfer(engine.containers, arguments, "cp")
+
+
+class Room(Protocol):
+    """What files are copied into and out of: the containers or the volumes of an engine."""
+
+    def copy_in(self, ref: str, source: BinaryIO | str, path: str, /, *, follow_link: bool) -> Copied:
+        """Copy into one of them."""
+        ...
+
+    def copy_out(
+        self, ref: str, path: str, target: BinaryIO | str, /, *, keeps_owners: bool, follow_link: bool
+    ) -> Copied:
+        """Copy out of one of them."""
+        ...
+
+
+def transfer(room: Room, arguments: argparse.Namespace, verb: str) -> int:
+    """Copy into a container or a volume, or out of it; one of the two paths is in it."""
+    (source, source_path), (target, target_path) = place_of(arguments.source), place_of(arguments.target)
     if target:
         stream_or_path = sys.stdin.buffer if source_path == "-" else source_path
-        copied = engine.containers.copy_in(target, stream_or_path, target_path, follow_link=arguments.follow_link)
+        copied = room.copy_in(target, stream_or_path, target_path, follow_link=arguments.follow_link)
     else:
         if target_path == "-" and sys.stdout.isatty():
-            raise Usage("cp: send stdout somewhere, for an archive is no text")
-        copied = engine.containers.copy_out(
+            raise Usage(f"{verb}: send stdout somewhere, for an archive is no text")
+        copied = room.copy_out(
             source, source_path, sys.stdout.buffer if target_path == "-" else target_path,
             keeps_owners=arguments.archive, follow_link=arguments.follow_link,
         )  # fmt: skip

@@ -15,7 +15,7 @@ from engine.errors import NotSupported
 from engine.model.volume import Way, Wishes
 from tuicon.cli import listing, output
 from tuicon.cli.containers import confirm, each
-from tuicon.cli.copying import place_of, tell
+from tuicon.cli.copying import place_of, tell, transfer
 from tuicon.cli.failure import Usage, complain
 from tuicon.cli.inside import print_file
 from tuicon.model import units
@@ -147,21 +147,10 @@ def cat(engine: Engine, arguments: argparse.Namespace) -> int:
 
 def cp(engine: Engine, arguments: argparse.Namespace) -> int:
     """Tuicon volume cp."""
-    (source, source_path), (target, target_path) = place_of(arguments.source), place_of(arguments.target)
+    source, target = place_of(arguments.source)[0], place_of(arguments.target)[0]
     if bool(source) == bool(target):
         raise Usage("volume cp: one of the two paths must be in a volume (VOLUME:PATH), the other on the host")
-    if target:
-        stream_or_path = sys.stdin.buffer if source_path == "-" else source_path
-        copied = engine.volumes.copy_in(target, stream_or_path, target_path, follow_link=arguments.follow_link)
-    else:
-        if target_path == "-" and sys.stdout.isatty():
-            raise Usage("volume cp: send stdout somewhere, for an archive is no text")
-        copied = engine.volumes.copy_out(
-            source, source_path, sys.stdout.buffer if target_path == "-" else target_path,
-            keeps_owners=arguments.archive, follow_link=arguments.follow_link,
-        )  # fmt: skip
-    tell(copied, arguments.target, is_quiet=arguments.quiet)
-    return 0
+    return transfer(engine.volumes, arguments, "volume cp")
 
 
 def clone(engine: Engine, arguments: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from engine.linux import btrfs, files, inside
 
 OPAQUE = "trusted.overlay.opaque"
+_OVERLAY = "trusted.overlay."
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -74,7 +75,7 @@ class Copier:
                 files.remove_at(target_fd, name)
             if not is_whiteout(status):
                 self.entry(source_fd, target_fd, name, status, f"{path}/{name}")
-        _copy_attributes(source_fd, target_fd)
+        files.copy_attributes(source_fd, target_fd, without=_OVERLAY)
 
     def _subdirectory(self, source_fd: int, target_fd: int, name: str, path: str, *, is_new: bool) -> None:
         inner_source = open_below(source_fd, name)
@@ -117,7 +118,7 @@ class Copier:
         try:
             target = inside.open_inside(target_root, path or "/", os.O_RDONLY | os.O_DIRECTORY)
             try:
-                _copy_attributes(source, target)
+                files.copy_attributes(source, target, without=_OVERLAY)
             finally:
                 os.close(target)
         finally:
@@ -140,7 +141,7 @@ class Copier:
                 self._can_share = self._can_share and btrfs.clone(source, destination)
                 if not self._can_share:
                     _copy_content(source, destination)
-                _copy_attributes(source, destination)
+                files.copy_attributes(source, destination, without=_OVERLAY)
             finally:
                 os.close(destination)
         finally:
@@ -168,14 +169,3 @@ def _copy_content(source: int, destination: int) -> None:
                 raise OSError(errno.EIO, "a file of a layer became shorter while it was copied")
             offset += copied
     os.truncate(destination, size)
-
-
-def _copy_attributes(source: int, destination: int) -> None:
-    """Copy owner, mode, extended attributes and times; the owner first, for a change of it drops bits and capabilities."""
-    status = os.fstat(source)
-    os.fchown(destination, status.st_uid, status.st_gid)
-    os.fchmod(destination, stat.S_IMODE(status.st_mode))
-    for name in os.listxattr(source):
-        if not name.startswith("trusted.overlay."):
-            os.setxattr(destination, name, os.getxattr(source, name))
-    os.utime(destination, ns=(status.st_atime_ns, status.st_mtime_ns))
